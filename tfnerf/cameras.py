@@ -1,0 +1,205 @@
+"""Cameras to rays.
+
+A camera looks along its negative z axis, with x to the right and y up (OpenGL); `camera_to_world`
+[3, 4] holds these axes and the position in world coordinates. Pixels are counted from the top left,
+columns to the right and rows down; pixel (0, 0) covers the square from (0, 0) to (1, 1).
+Ray directions are not normalised: their camera z is -1, so the depth t of the point
+`origin + t * direction` is its distance from the camera plane. N is the number of rays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+_NEWTON_STEPS = 8
+
+
+class Rays(NamedTuple):
+    """Rays to render."""
+
+    origins: tf.Tensor
+    """[N, 3]"""
+    directions: tf.Tensor
+    """[N, 3], not normalised."""
+    viewdirs: tf.Tensor
+    """[N, 3], unit vectors in world coordinates, taken before any warp."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cameras:
+    """Pinhole cameras with lens distortion, V of them, all of one image size."""
+
+    camera_to_world: np.ndarray
+    """[V, 3, 4] float32, scene units."""
+    focal: np.ndarray
+    """[V, 2] float32, focal lengths in x and y, pixels."""
+    center: np.ndarray
+    """[V, 2] float32, principal point in x and y, pixels."""
+    distortion: np.ndarray
+    """[V, 4] float32, k1, k2, p1, p2 of the Brown-Conrady model (OpenCV's)."""
+    height: int
+    """Pixels."""
+    width: int
+    """Pixels."""
+
+    @classmethod
+    def pinhole(cls, camera_to_world: Any, height: int, width: int, focal: float) -> Cameras:
+        """Cameras without distortion that share one focal length, centred on the image.
+
+        Args:
+          camera_to_world: [V, 3, 4] or [V, 4, 4], scene units.
+          height: pixels.
+          width: pixels.
+          focal: pixels.
+        """
+        poses = np.asarray(camera_to_world, np.float32)[:, :3, :4]
+        num_views = len(poses)
+        return cls(
+            camera_to_world=poses,
+            focal=np.full([num_views, 2], focal, np.float32),
+            center=np.tile(np.float32([width / 2, height / 2]), [num_views, 1]),
+            distortion=np.zeros([num_views, 4], np.float32),
+            height=height,
+            width=width,
+        )
+
+    def __len__(self) -> int:
+        return len(self.camera_to_world)
+
+    def __getitem__(self, views: Any) -> Cameras:
+        """The cameras of a slice or of an array of view indices."""
+        return dataclasses.replace(
+            self,
+            camera_to_world=self.camera_to_world[views],
+            focal=self.focal[views],
+            center=self.center[views],
+            distortion=self.distortion[views],
+        )
+
+    def rays(
+        self, view: tf.Tensor, row: tf.Tensor, column: tf.Tensor, *, pixel_centers: bool
+    ) -> Rays:
+        """Rays through pixels.
+
+        Args:
+          view: [N] int, indices of cameras.
+          row: [N] int, pixels.
+          column: [N] int, pixels.
+          pixel_centers: through the centres of the pixels, else through their top left corners.
+        """
+        offset = 0.5 if pixel_centers else 0.0
+        pixels = tf.stack([tf.cast(column, tf.float32), tf.cast(row, tf.float32)], -1) + offset
+        plane = (pixels - tf.gather(self.center, view)) / tf.gather(self.focal, view)
+        if self.distortion.any():
+            plane = undistort(plane, tf.gather(self.distortion, view))
+        camera_directions = tf.stack([plane[:, 0], -plane[:, 1], -tf.ones_like(plane[:, 0])], -1)
+        pose = tf.gather(self.camera_to_world, view)
+        directions = tf.reduce_sum(camera_directions[:, tf.newaxis, :] * pose[:, :, :3], -1)
+        viewdirs = directions / tf.norm(directions, axis=-1, keepdims=True)
+        return Rays(pose[:, :, 3], directions, viewdirs)
+
+
+def distort(points: tf.Tensor, distortion: tf.Tensor) -> tf.Tensor:
+    """Where the lens moves points of the image plane (Brown 1966, as in OpenCV).
+
+    Args:
+      points: [N, 2], x to the right and y down, divided by the focal length.
+      distortion: [N, 4], k1, k2, p1, p2.
+
+    Returns:
+      [N, 2], in the same frame.
+    """
+    x, y = points[:, 0], points[:, 1]
+    k1, k2, p1, p2 = tf.unstack(distortion, axis=-1)
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * k2)
+    return tf.stack(
+        [
+            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+            y * radial + 2 * p2 * x * y + p1 * (r2 + 2 * y * y),
+        ],
+        -1,
+    )
+
+
+def undistort(points: tf.Tensor, distortion: tf.Tensor) -> tf.Tensor:
+    """The inverse of `distort`, by Newton's method.
+
+    Args:
+      points: [N, 2], x to the right and y down, divided by the focal length.
+      distortion: [N, 4], k1, k2, p1, p2.
+
+    Returns:
+      [N, 2], in the same frame.
+    """
+    k1, k2, p1, p2 = tf.unstack(distortion, axis=-1)
+    solution = points
+    for _ in range(_NEWTON_STEPS):
+        x, y = solution[:, 0], solution[:, 1]
+        r2 = x * x + y * y
+        radial = 1 + r2 * (k1 + r2 * k2)
+        slope = 2 * (k1 + 2 * k2 * r2)
+        dxdx = radial + slope * x * x + 2 * p1 * y + 6 * p2 * x
+        dydy = radial + slope * y * y + 2 * p2 * x + 6 * p1 * y
+        cross = slope * x * y + 2 * p1 * x + 2 * p2 * y
+        error = distort(solution, distortion) - points
+        determinant = dxdx * dydy - cross * cross
+        solution -= (
+            tf.stack(
+                [
+                    dydy * error[:, 0] - cross * error[:, 1],
+                    dxdx * error[:, 1] - cross * error[:, 0],
+                ],
+                -1,
+            )
+            / determinant[:, tf.newaxis]
+        )
+    return solution
+
+
+@dataclasses.dataclass(frozen=True)
+class NDC:
+    """Normalised device coordinates of a camera at the origin that looks along -z.
+
+    They map its frustum beyond the plane z = -near to the cube [-1, 1]^3 (the paper's appendix C).
+    """
+
+    height: int
+    """Pixels."""
+    width: int
+    """Pixels."""
+    focal: float
+    """Pixels."""
+    near: float = 1.0
+    """Scene units."""
+
+    def warp(self, rays: Rays) -> Rays:
+        """Rays in NDC: t from 0 to 1 runs from the near plane to infinity (equations 25 and 26).
+
+        Args:
+          rays: in world coordinates; each direction has z < 0.
+
+        Returns:
+          Rays with origins on the near plane and with the view directions they had in the world.
+        """
+        origins, directions = rays.origins, rays.directions
+        shift = -(self.near + origins[:, 2:]) / directions[:, 2:]
+        origins = origins + shift * directions
+        ox, oy, oz = tf.unstack(origins, axis=-1)
+        dx, dy, dz = tf.unstack(directions, axis=-1)
+        scale_x = -self.focal / (self.width / 2)
+        scale_y = -self.focal / (self.height / 2)
+        ndc_origins = tf.stack([scale_x * ox / oz, scale_y * oy / oz, 1 + 2 * self.near / oz], -1)
+        ndc_directions = tf.stack(
+            [
+                scale_x * (dx / dz - ox / oz),
+                scale_y * (dy / dz - oy / oz),
+                -2 * self.near / oz,
+            ],
+            -1,
+        )
+        return Rays(ndc_origins, ndc_directions, rays.viewdirs)

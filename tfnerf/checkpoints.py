@@ -1,0 +1,122 @@
+"""Checkpoints: saved so that a kill at any moment leaves a good one, restored with a fallback.
+
+Each is a folder `step_<number>` that holds one `tf.train.Checkpoint`. It is written under a name
+that begins with a dot, flushed and renamed, so a folder that has the right name is complete.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfnerf.errors import UserError
+from tfnerf.files import flush_folder, make_folder, remove_folder
+
+_log = logging.getLogger(__name__)
+_FOLDER_NAME = re.compile(r"step_(\d+)")
+_FILE_NAME = "checkpoint"
+
+
+class Checkpoints:
+    """The checkpoints of a run folder.
+
+    Args:
+      folder: of all checkpoints; need not exist.
+      variables: name to the Keras variables saved under it, for example "model" and "optimizer".
+        They are saved in a flat list, because `tf.train.Checkpoint` silently leaves out layers
+        that a Keras model keeps in a list.
+    """
+
+    def __init__(self, folder: Path, variables: dict[str, Sequence[Any]]):
+        self._folder = folder
+        self._checkpoint = tf.train.Checkpoint(
+            **{name: [variable.value for variable in group] for name, group in variables.items()}
+        )
+
+    def save(self, step: int, keep: int) -> Path:
+        """Saves the variables and removes all but the newest `keep` checkpoints.
+
+        Raises:
+          UserError: the disk is full or the folder cannot be written; the others are still there.
+        """
+        make_folder(self._folder)
+        path = self._folder / f"step_{step:08d}"
+        aside = self._folder / f".{path.name}"
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir()
+            self._checkpoint.write(str(aside / _FILE_NAME))
+            flush_folder(aside)
+            if path.exists():
+                remove_folder(path)
+            aside.rename(path)
+            flush_folder(self._folder)
+            for old in list_checkpoints(self._folder)[:-keep]:
+                remove_folder(old)
+        except (OSError, tf.errors.OpError) as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise UserError(f"{path}: the checkpoint cannot be written: {_line(error)}") from None
+        return path
+
+    def restore_newest(self) -> int | None:
+        """Restores the newest checkpoint that can be read.
+
+        Returns:
+          Its step; None where there are no checkpoints.
+
+        Raises:
+          UserError: there are some, and none can be read.
+        """
+        paths = list_checkpoints(self._folder)
+        for path in reversed(paths):
+            try:
+                self._read(path)
+                return step_of(path)
+            except UserError as error:
+                _log.warning("%s; trying the one before", error)
+        if paths:
+            raise UserError(f"{self._folder}: none of the {len(paths)} checkpoints can be read")
+        return None
+
+    def remove_unfinished(self) -> None:
+        """Sweeps what a killed run left under names that begin with a dot."""
+        for path in self._folder.glob(".step_*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _read(self, path: Path) -> None:
+        # Keras variables exist already, so an incomplete file shows here and not on first use.
+        try:
+            status = self._checkpoint.read(str(path / _FILE_NAME))
+            status.assert_existing_objects_matched()
+            status.assert_consumed()
+        except (OSError, tf.errors.OpError, ValueError, AssertionError) as error:
+            raise UserError(f"{path}: damaged checkpoint: {_line(error)}") from None
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints of a folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(filter(_is_checkpoint, folder.iterdir()), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint was saved after."""
+    match = _FOLDER_NAME.fullmatch(path.name)
+    if match is None:
+        raise ValueError(f"{path} is not a checkpoint")
+    return int(match[1])
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.is_dir() and _FOLDER_NAME.fullmatch(path.name) is not None
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

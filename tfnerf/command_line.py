@@ -1,0 +1,51 @@
+"""What all commands share: quiet start, one-line errors, exit status."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from absl import app, flags
+
+from tfnerf.errors import UserError
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Runs a command: parses its flags, calls `main`, exits with what it returns.
+
+    A `UserError` ends in one line on stderr and status 1, Ctrl-C in status 130.
+    """
+    # TensorFlow greets with a page of log lines that no user needs.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    app.run(lambda arguments: sys.exit(_guarded(main, arguments)))
+
+
+def _guarded(main: Callable[[], int | None], arguments: list[str]) -> int:
+    _log_to_stderr()
+    try:
+        if len(arguments) > 1:
+            raise UserError(f"{arguments[1]}: not a flag; flags begin with --")
+        return main() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _log_to_stderr() -> None:
+    """Messages of this package as plain lines; those of others from warnings on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("tfnerf")
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    log.propagate = False
+
+
+def key_flags_of(module: object) -> None:
+    """Lists the flags of another module in `--help` of the calling command."""
+    flags.adopt_module_key_flags(module)

@@ -1,0 +1,93 @@
+"""Rendering held-out views and comparing them with what the camera saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from tfnerf.images import color_depth, color_map, contact_sheet, to_8bit
+from tfnerf.metrics import psnr, ssim
+from tfnerf.models import NeRF
+from tfnerf.renderer import Image, ImageRenderer
+from tfnerf.scenes import Scene, Views, to_colors
+from tfnerf.settings import RenderSettings
+
+
+class ViewMetrics(NamedTuple):
+    """How close a rendered view is to the photograph."""
+
+    name: str
+    psnr: float
+    """dB"""
+    ssim: float
+    """NaN for images smaller than its window."""
+
+
+def make_renderer(model: NeRF, scene: Scene, settings: RenderSettings) -> ImageRenderer:
+    """A renderer of whole images of a scene."""
+    return ImageRenderer(
+        model,
+        scene.near,
+        scene.far,
+        scene.ndc,
+        settings,
+        pixel_centers=scene.pixel_centers,
+        white_background=scene.white_background,
+    )
+
+
+def spread(num_views: int, num_wanted: int) -> np.ndarray:
+    """Indices of at most so many views, evenly spread over all."""
+    return np.unique(np.linspace(0, num_views - 1, min(num_views, num_wanted)).astype(int))
+
+
+def true_colors(scene: Scene, views: Views, index: int) -> np.ndarray:
+    """What the camera of a view saw, [H, W, 3] float32, on the background of the scene."""
+    pixels = views.images[index]
+    return np.asarray(to_colors(pixels, views.level, white_background=scene.white_background))
+
+
+def measure_view(name: str, image: Image, truth: np.ndarray) -> ViewMetrics:
+    """Compares a rendered view with the colours [H, W, 3] that its camera saw."""
+    rgb = np.clip(image.rgb, 0, 1)
+    similarity = ssim(rgb, truth) if min(truth.shape[:2]) >= 11 else float("nan")
+    return ViewMetrics(name, psnr(rgb, truth), similarity)
+
+
+def measure_views(
+    renderer: ImageRenderer,
+    scene: Scene,
+    views: Views,
+    progress: Callable[[int], object] | None = None,
+) -> list[ViewMetrics]:
+    """Renders and measures each of the views; `progress` is told of rays done."""
+    return [
+        measure_view(
+            views.names[index],
+            renderer(views.cameras, index, progress),
+            true_colors(scene, views, index),
+        )
+        for index in range(len(views))
+    ]
+
+
+def held_out_sheet(scene: Scene, image: Image, truth: np.ndarray) -> np.ndarray:
+    """A rendered view beside the photograph, its error, depth and opacity.
+
+    Returns:
+      [2 H, 3 W, 3] uint8: rendered, photograph, error; depth, opacity, and the error ten times
+      as bright.
+    """
+    error = np.abs(np.clip(image.rgb, 0, 1) - truth).mean(-1)
+    return contact_sheet(
+        [
+            [to_8bit(image.rgb), to_8bit(truth), color_map(error, "inferno")],
+            [
+                color_depth(image.depth, scene.near, scene.far),
+                color_map(image.opacity, "gray"),
+                color_map(10 * error, "inferno"),
+            ],
+        ]
+    )

@@ -1,0 +1,40 @@
+"""Images as files: 8 bits, PNG, colours for depth and error."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+
+from tfnerf.files import write_file
+
+
+def to_8bit(values: np.ndarray) -> np.ndarray:
+    """Values from 0 to 1 to uint8, rounded; what lies outside is clipped."""
+    return np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Writes [H, W], [H, W, 3] or [H, W, 4] unsigned integers; UserError if that fails."""
+    buffer = io.BytesIO()
+    imageio.imwrite(buffer, pixels, extension=".png")
+    write_file(path, buffer.getvalue())
+
+
+def color_depth(depth: np.ndarray, near: float, far: float) -> np.ndarray:
+    """Depths [H, W] as colours [H, W, 3] uint8; near is bright, far and nothing are dark."""
+    return color_map(1 - (depth - near) / (far - near), "magma")
+
+
+def color_map(values: np.ndarray, name: str) -> np.ndarray:
+    """Values [H, W] from 0 to 1 as colours [H, W, 3] uint8 of a matplotlib colour map."""
+    import matplotlib  # here, because it takes a while
+
+    return to_8bit(matplotlib.colormaps[name](np.clip(values, 0, 1))[..., :3])
+
+
+def contact_sheet(tiles: list[list[np.ndarray]]) -> np.ndarray:
+    """Rows of equally large images [H, W, 3] as one image."""
+    return np.concatenate([np.concatenate(row, axis=1) for row in tiles], axis=0)

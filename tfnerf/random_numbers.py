@@ -1,0 +1,100 @@
+"""Random numbers as pure functions of a seed and a step.
+
+Everything starts from integers, because TensorFlow draws different floats with and without XLA
+from one seed, but the same integers.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+import tensorflow as tf
+
+_FEISTEL_ROUNDS = 6
+
+
+class Stream(enum.IntEnum):
+    """What the numbers are for; each has a sequence of its own."""
+
+    JITTER = 0
+    RESAMPLING = 1
+    COARSE_NOISE = 2
+    FINE_NOISE = 3
+    VIEW = 4
+    PIXELS = 5
+
+
+def random_bits(shape: list[int], seed: int, step: tf.Tensor, stream: Stream) -> tf.Tensor:
+    """Uniform uint32 of the given shape."""
+    key = tf.stack([tf.constant(seed * len(Stream) + stream, tf.int64), tf.cast(step, tf.int64)])
+    return tf.random.stateless_uniform(
+        shape, seed=key, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+    )
+
+
+def uniforms(shape: list[int], seed: int, step: tf.Tensor, stream: Stream) -> tf.Tensor:
+    """Uniform float32 in [0, 1), all multiples of 2^-24."""
+    bits = random_bits(shape, seed, step, stream)
+    return tf.cast(tf.bitwise.right_shift(bits, _uint32(8)), tf.float32) * 2.0**-24
+
+
+def normals(shape: list[int], seed: int, step: tf.Tensor, stream: Stream) -> tf.Tensor:
+    """Standard normal float32 (Box and Muller 1958)."""
+    pairs = uniforms([2, *shape], seed, step, stream)
+    return tf.sqrt(-2 * tf.math.log(1 - pairs[0])) * tf.cos(2 * math.pi * pairs[1])
+
+
+def permute(indices: tf.Tensor, size: int, key: tf.Tensor) -> tf.Tensor:
+    """Where a random permutation of range(size) puts the given indices.
+
+    A Feistel network permutes the next larger power of four; whatever falls outside the range is
+    permuted again until it falls inside. Nothing of the size of the range is stored.
+
+    Args:
+      indices: [N] int64, from 0 to size - 1.
+      size: at most 2^32.
+      key: [N] or scalar uint32, picks the permutation.
+
+    Returns:
+      [N] int64, from 0 to size - 1.
+    """
+    half_bits = max(1, ((size - 1).bit_length() + 1) // 2)
+    mask = _uint32((1 << half_bits) - 1)
+    round_keys = [_mix(key + _uint32(r * 0x9E3779B9)) for r in range(1, _FEISTEL_ROUNDS + 1)]
+
+    def shuffle(value: tf.Tensor) -> tf.Tensor:
+        left = tf.bitwise.right_shift(value, _uint32(half_bits))
+        right = tf.bitwise.bitwise_and(value, mask)
+        for round_key in round_keys:
+            scrambled = tf.bitwise.bitwise_and(_mix(tf.bitwise.bitwise_xor(right, round_key)), mask)
+            left, right = right, tf.bitwise.bitwise_xor(left, scrambled)
+        return tf.bitwise.bitwise_or(tf.bitwise.left_shift(left, _uint32(half_bits)), right)
+
+    def outside(value: tf.Tensor) -> tf.Tensor:
+        return tf.cast(value, tf.int64) >= size
+
+    value = tf.while_loop(
+        lambda value: tf.reduce_any(outside(value)),
+        lambda value: [tf.where(outside(value), shuffle(value), value)],
+        [shuffle(tf.cast(indices, tf.uint32))],
+    )[0]
+    return tf.cast(value, tf.int64)
+
+
+def permutation_key(seed: int, number: tf.Tensor) -> tf.Tensor:
+    """A key for `permute`: another for each seed and each number. Returns uint32 like `number`."""
+    return _mix(_mix(_uint32(seed & 0xFFFFFFFF)) + tf.cast(number, tf.uint32))
+
+
+def _mix(value: tf.Tensor) -> tf.Tensor:
+    """A bijection of uint32 that turns each input bit into changes all over (Wellons 2018)."""
+    value = tf.bitwise.bitwise_xor(value, tf.bitwise.right_shift(value, _uint32(16)))
+    value = value * _uint32(0x7FEB352D)
+    value = tf.bitwise.bitwise_xor(value, tf.bitwise.right_shift(value, _uint32(15)))
+    value = value * _uint32(0x846CA68B)
+    return tf.bitwise.bitwise_xor(value, tf.bitwise.right_shift(value, _uint32(16)))
+
+
+def _uint32(value: int) -> tf.Tensor:
+    return tf.constant(value & 0xFFFFFFFF, tf.uint32)

@@ -1,0 +1,186 @@
+"""Rays to colours: coarse pass, resampling, fine pass (section 5.2); whole images in chunks."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfnerf.cameras import NDC, Cameras, Rays
+from tfnerf.compositing import Composite, composite
+from tfnerf.models import NeRF, RadianceField
+from tfnerf.sampling import resample_depths, stratified_depths
+from tfnerf.settings import RenderSettings
+
+
+class Draws(NamedTuple):
+    """The random numbers of one rendering; None renders without that randomness."""
+
+    jitter: tf.Tensor | None = None
+    """[N, coarse samples], uniform in [0, 1)."""
+    resampling: tf.Tensor | None = None
+    """[N, fine samples], uniform in [0, 1)."""
+    coarse_noise: tf.Tensor | None = None
+    """[N, coarse samples], added to the raw density of the coarse network."""
+    fine_noise: tf.Tensor | None = None
+    """[N, coarse + fine samples], the same for the fine network, in order of depth."""
+
+
+class Rendering(NamedTuple):
+    """What the coarse and the fine pass see; the fine one is the result."""
+
+    coarse: Composite
+    fine: Composite
+    """The coarse one again where there are no fine samples."""
+
+
+def render_rays(
+    model: NeRF,
+    rays: Rays,
+    near: float | tf.Tensor,
+    far: float | tf.Tensor,
+    settings: RenderSettings,
+    *,
+    white_background: bool,
+    draws: Draws = Draws(),
+) -> Rendering:
+    """Renders N rays, all at once.
+
+    Args:
+      model: the networks.
+      rays: in the coordinates that the networks know (NDC where the scene is in NDC).
+      near: scalar or [N, 1], depth of the first sample.
+      far: the same for the last.
+      settings: how many samples and how they are spaced.
+      white_background: what is not opaque is white, else black.
+      draws: random numbers; without them rendering is deterministic.
+    """
+    depths = stratified_depths(
+        near,
+        far,
+        tf.shape(rays.origins)[0],
+        settings.num_coarse_samples,
+        lindisp=settings.lindisp,
+        uniforms=draws.jitter,
+    )
+    coarse = _look(model.coarse, rays, depths, draws.coarse_noise, white_background)
+    if settings.num_fine_samples == 0:
+        return Rendering(coarse, coarse)
+    samples = resample_depths(
+        depths, coarse.weights, settings.num_fine_samples, uniforms=draws.resampling
+    )
+    depths = tf.sort(tf.concat([depths, samples], -1), -1)
+    return Rendering(coarse, _look(model.finest, rays, depths, draws.fine_noise, white_background))
+
+
+def _look(
+    field: RadianceField,
+    rays: Rays,
+    depths: tf.Tensor,
+    noise: tf.Tensor | None,
+    white_background: bool,
+) -> Composite:
+    """Evaluates a network at the given depths [N, S] of the rays and composites."""
+    positions = (
+        rays.origins[:, tf.newaxis, :]
+        + rays.directions[:, tf.newaxis, :] * depths[:, :, tf.newaxis]
+    )
+    raw = field(positions, rays.viewdirs)
+    density = raw[..., 3] if noise is None else raw[..., 3] + noise
+    return composite(
+        tf.sigmoid(raw[..., :3]),
+        tf.nn.relu(density),
+        depths,
+        tf.norm(rays.directions, axis=-1),
+        white_background=white_background,
+    )
+
+
+class Image(NamedTuple):
+    """A rendered view, as NumPy arrays."""
+
+    rgb: np.ndarray
+    """[H, W, 3] float32, 0 to 1."""
+    depth: np.ndarray
+    """[H, W] float32, in the coordinates of the rays."""
+    disparity: np.ndarray
+    """[H, W] float32"""
+    opacity: np.ndarray
+    """[H, W] float32, 0 to 1."""
+
+
+class ImageRenderer:
+    """Renders whole images in chunks of rays, so that memory does not grow with the image.
+
+    Args:
+      model: the networks.
+      near: depth where rays begin, scene units (NDC where the scene is in NDC).
+      far: depth where they end.
+      ndc: the warp to NDC, or None.
+      settings: how rays are sampled.
+      pixel_centers: rays pass through the centres of pixels, else through their corners.
+      white_background: what is not opaque is white, else black.
+    """
+
+    def __init__(
+        self,
+        model: NeRF,
+        near: float,
+        far: float,
+        ndc: NDC | None,
+        settings: RenderSettings,
+        *,
+        pixel_centers: bool,
+        white_background: bool,
+    ):
+        self._rays_per_chunk = settings.rays_per_chunk
+
+        def render_chunk(rays: Rays) -> tuple[tf.Tensor, ...]:
+            rays = rays if ndc is None else ndc.warp(rays)
+            rendering = render_rays(
+                model, rays, near, far, settings, white_background=white_background
+            )
+            fine = rendering.fine
+            return fine.rgb, fine.depth, fine.disparity, fine.opacity
+
+        self._render_chunk = tf.function(render_chunk, jit_compile=uses_xla(settings))
+        self._pixel_centers = pixel_centers
+
+    def __call__(self, cameras: Cameras, view: int, progress: Any = None) -> Image:
+        """Renders the view of one camera.
+
+        Args:
+          cameras: cameras.
+          view: index of the one to render.
+          progress: called with the number of rays after each chunk.
+        """
+        height, width = cameras.height, cameras.width
+        num_rays = height * width
+        image = Image(
+            np.empty([num_rays, 3], np.float32), *(np.empty(num_rays, np.float32) for _ in range(3))
+        )
+        chunk = min(self._rays_per_chunk, num_rays)
+        camera = cameras[view : view + 1]
+        for start in range(0, num_rays, chunk):
+            count = min(chunk, num_rays - start)
+            # The last chunk repeats the last pixel, so that one shape is compiled.
+            pixels = np.minimum(np.arange(start, start + chunk), num_rays - 1)
+            rays = camera.rays(
+                np.zeros(chunk, np.int32),
+                pixels // width,
+                pixels % width,
+                pixel_centers=self._pixel_centers,
+            )
+            for result, part in zip(image, self._render_chunk(rays)):
+                result[start : start + count] = part[:count]
+            if progress is not None:
+                progress(count)
+        return Image(*(part.reshape([height, width, *part.shape[1:]]) for part in image))
+
+
+def uses_xla(settings: RenderSettings) -> bool:
+    """Whether `--jit_compile` means XLA on the devices of this machine."""
+    if settings.jit_compile == "auto":
+        return bool(tf.config.list_physical_devices("GPU"))
+    return settings.jit_compile == "on"

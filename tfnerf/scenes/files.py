@@ -1,0 +1,137 @@
+"""Reading what scenes are made of; whatever is wrong names the file in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from tfnerf.errors import UserError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
+
+
+def require_folder(path: Path) -> Path:
+    """The folder, or UserError if there is none."""
+    if not path.is_dir():
+        raise UserError(f"{path}: no such folder")
+    return path
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: found a JSON {type(content).__name__}, expected an object")
+    return content
+
+
+def read_number(content: dict[str, Any], key: str, path: Path) -> float:
+    """A finite number of a JSON object."""
+    value = content.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+        raise UserError(f"{path}: {key} is {value!r}, expected a finite number")
+    return float(value)
+
+
+def read_frames(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    """The frames of a transforms file, each with a file_path."""
+    frames = content.get("frames")
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+        raise UserError(f"{path}: expected a list of objects named frames")
+    for number, frame in enumerate(frames):
+        if not isinstance(frame.get("file_path"), str):
+            found = frame.get("file_path")
+            raise UserError(f"{path}: file_path of frame {number} is {found!r}, expected a text")
+    return frames
+
+
+def check_pose(matrix: Any, where: str) -> np.ndarray:
+    """A camera_to_world matrix as [3, 4] float64, or UserError if it cannot be one."""
+    try:
+        pose = np.asarray(matrix, np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: the pose is not a matrix of numbers") from None
+    if pose.shape not in ((4, 4), (3, 4)):
+        raise UserError(f"{where}: the pose has shape {list(pose.shape)}, expected [4, 4]")
+    if not np.isfinite(pose).all():
+        raise UserError(f"{where}: the pose has numbers that are not finite")
+    if abs(np.linalg.det(pose[:3, :3])) < 1e-6:
+        raise UserError(f"{where}: the rotation of the pose is singular")
+    return pose[:3]
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image file as [H, W, 3 or 4] uint8; four channels if it has transparency."""
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise UserError(f"{path}: found pixels of mode {image.mode}, expected 8 bits")
+            transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+            return np.asarray(image.convert("RGBA" if transparent else "RGB"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such image") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: not an image that can be read") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: damaged image: {error}") from None
+
+
+def read_images(paths: Sequence[Path], factor: int = 1) -> np.ndarray:
+    """Image files of one size as [V, H, W, 3 or 4] uint8, each shrunk by `factor`."""
+
+    def read(path: Path) -> np.ndarray:
+        return shrink(read_image(path), factor)
+
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(read, paths))
+    channels = max((image.shape[-1] for image in images), default=3)
+    for path, image in zip(paths, images):
+        if image.shape[:2] != images[0].shape[:2]:
+            raise UserError(
+                f"{path}: found {_size(image)} pixels, expected {_size(images[0])} as in "
+                f"{paths[0].name}"
+            )
+    images = [image if image.shape[-1] == channels else _opaque(image) for image in images]
+    return np.stack(images) if images else np.zeros([0, 1, 1, 3], np.uint8)
+
+
+def shrink(image: np.ndarray, factor: int) -> np.ndarray:
+    """An image [H, W, C] made smaller by averaging, [round(H / factor), round(W / factor), C]."""
+    if factor == 1:
+        return image
+    height, width = (max(1, round(side / factor)) for side in image.shape[:2])
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The image files of a folder, by name."""
+    return sorted(path for path in require_folder(folder).iterdir() if _is_image(path))
+
+
+def names_of(paths: Iterable[Path]) -> tuple[str, ...]:
+    """The names of files without their folder and suffix."""
+    return tuple(path.stem for path in paths)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _opaque(image: np.ndarray) -> np.ndarray:
+    """[H, W, 3] to [H, W, 4]."""
+    return np.concatenate([image, np.full_like(image[..., :1], 255)], -1)
+
+
+def _size(image: np.ndarray) -> str:
+    return f"{image.shape[1]} x {image.shape[0]}"

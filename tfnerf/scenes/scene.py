@@ -1,0 +1,96 @@
+"""What every data set is read into."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfnerf.cameras import NDC, Cameras
+from tfnerf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """Images and the cameras that took them."""
+
+    images: np.ndarray
+    """[V, H, W, 3 or 4], unsigned integers; the fourth channel is alpha, not premultiplied."""
+    level: int
+    """The integer that stands for 1 in `images`."""
+    cameras: Cameras
+    names: tuple[str, ...]
+    """[V], names of the image files without their folder."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> Views:
+        """Some of the views, in the given order."""
+        indices = np.asarray(indices, int)
+        return dataclasses.replace(
+            self,
+            images=self.images[indices],
+            cameras=self.cameras[indices],
+            names=tuple(self.names[index] for index in indices),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """A scene to train on, in scene units and axes."""
+
+    name: str
+    splits: Mapping[str, Views]
+    """The views of "train" and, where the data has them, "val" and "test"."""
+    near: float
+    """Depth where rays begin; scene units, NDC with `ndc`."""
+    far: float
+    """Depth where rays end."""
+    white_background: bool
+    pixel_centers: bool
+    ndc: NDC | None = None
+    """The warp to NDC of a forward-facing scene."""
+    scene_to_world: np.ndarray = dataclasses.field(default_factory=lambda: np.eye(4))
+    """[4, 4] float64, from scene units and axes to those of the files."""
+
+    def __post_init__(self) -> None:
+        if not len(self.splits.get("train", ())):
+            raise UserError(f"{self.name}: no training views")
+        if not self.near < self.far:
+            raise UserError(
+                f"{self.name}: near is {self.near:g} and far {self.far:g}, expected near < far; "
+                "set --near and --far"
+            )
+
+    @property
+    def train(self) -> Views:
+        """The views to train on."""
+        return self.splits["train"]
+
+    @property
+    def held_out(self) -> Views | None:
+        """The views to test on; None where there are none."""
+        test = self.splits.get("test")
+        return test if test is not None and len(test) else None
+
+
+def to_colors(pixels: Any, level: int, *, white_background: bool) -> tf.Tensor:
+    """Stored pixels to colours.
+
+    Args:
+      pixels: [..., 3 or 4] unsigned integers.
+      level: the integer that stands for 1.
+      white_background: sets what is transparent on white; otherwise alpha is dropped.
+
+    Returns:
+      [..., 3] float32, 0 to 1.
+    """
+    colors = tf.cast(pixels, tf.float32) / level
+    if colors.shape[-1] == 3:
+        return colors
+    rgb, alpha = colors[..., :3], colors[..., 3:]
+    return rgb * alpha + (1 - alpha) if white_background else rgb

@@ -1,0 +1,234 @@
+"""The settings of a run, as frozen dataclasses that every floor may read.
+
+Each field is at once a setting and a command line flag: `tfnerf.config` makes the flags from the
+fields, so a name, its type, its default, its bounds and its help text are written once, here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any, Literal
+
+from tfnerf.errors import UserError
+
+
+def _flag(
+    default: Any,
+    help: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    changeable: bool = False,
+) -> Any:
+    """A field that is a flag. `changeable`: a resumed run may give it another value."""
+    metadata = {
+        "help": help,
+        "at_least": at_least,
+        "above": above,
+        "at_most": at_most,
+        "changeable": changeable,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class _Checked:
+    """Checks every field of a settings dataclass against its choices and bounds."""
+
+    def __post_init__(self) -> None:
+        types = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            _check(field.name, getattr(self, field.name), types[field.name], field.metadata)
+
+
+def _check(name: str, value: Any, kind: Any, bounds: typing.Mapping[str, Any]) -> None:
+    """Raises UserError if `value` is not one that the flag `name` may have."""
+    choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else None
+    if choices and value not in choices:
+        raise UserError(f"--{name}={value}: expected one of {', '.join(choices)}")
+    if value is None:
+        return
+    # Written so that NaN fails each of them.
+    if bounds["at_least"] is not None and not value >= bounds["at_least"]:
+        raise UserError(f"--{name}={value}: expected at least {bounds['at_least']}")
+    if bounds["above"] is not None and not value > bounds["above"]:
+        raise UserError(f"--{name}={value}: expected more than {bounds['above']}")
+    if bounds["at_most"] is not None and not value <= bounds["at_most"]:
+        raise UserError(f"--{name}={value}: expected at most {bounds['at_most']}")
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneSettings(_Checked):
+    """Which scene to read and how."""
+
+    dataset: Literal["builtin", "blender", "llff", "deepvoxels", "transforms", "tiny_nerf"] = _flag(
+        "builtin", "Format of the scene; builtin is a scene that needs no files."
+    )
+    data_dir: str = _flag("", "Folder of the scene (tiny_nerf: the .npz file).")
+    shape: str = _flag("greek", "deepvoxels: which object of the data set.")
+    half_res: bool = _flag(False, "blender: train on images of half the size.")
+    resize_straight_alpha: bool = _flag(
+        False,
+        "blender: halve colour and alpha apart, as the original does, and set on the background "
+        "afterwards; this fringes edges. Off: background first.",
+    )
+    white_background: bool = _flag(
+        False, "Set transparent images on white; otherwise their alpha is dropped."
+    )
+    test_skip: int = _flag(1, "blender, deepvoxels: use every Nth test view.", at_least=1)
+    factor: int = _flag(1, "llff, transforms: shrink the images by this factor.", at_least=1)
+    spherify: bool = _flag(False, "llff: the cameras surround the scene and look inwards.")
+    holdout_every: int = _flag(
+        8,
+        "llff, transforms: every Nth view is held out for testing, from the first on; 0: none.",
+        at_least=0,
+    )
+    ndc: bool | None = _flag(
+        None,
+        "Sample in normalised device coordinates; for forward-facing scenes only. "
+        "Default: on for llff without --spherify, off otherwise.",
+    )
+    near: float | None = _flag(
+        None, "Depth where rays begin, in scene units; default: what the data set says.", at_least=0
+    )
+    far: float | None = _flag(
+        None, "Depth where rays end, in scene units; default: what the data set says.", above=0
+    )
+    pixel_centers: bool = _flag(
+        True, "Rays pass through pixel centres; off: corners, as in the original."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.near is not None and self.far is not None and self.near >= self.far:
+            raise UserError(f"--near={self.near}: expected less than --far={self.far}")
+        if self.ndc and self.dataset != "llff":
+            raise UserError(f"--ndc: needs --dataset=llff, found --dataset={self.dataset}")
+
+    @property
+    def uses_ndc(self) -> bool:
+        """Whether rays are warped to normalised device coordinates, the default resolved."""
+        return self.dataset == "llff" and not self.spherify if self.ndc is None else self.ndc
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSettings(_Checked):
+    """The shape of the coarse and of the fine network."""
+
+    net_depth: int = _flag(8, "Hidden layers of the trunk.", at_least=1)
+    net_width: int = _flag(256, "Width of the hidden layers.", at_least=2)
+    skip_layer: int = _flag(
+        4, "The encoded position enters again after the layer of this index.", at_least=0
+    )
+    bottleneck_width: int | None = _flag(
+        None, "Width of the layer before the view direction enters; default: net_width.", at_least=1
+    )
+    position_frequencies: int = _flag(
+        10, "Frequencies of the positional encoding of positions.", at_least=0
+    )
+    direction_frequencies: int = _flag(
+        4, "Frequencies of the positional encoding of view directions.", at_least=0
+    )
+    use_viewdirs: bool = _flag(True, "Colours depend on the view direction.")
+    mixed_precision: bool = _flag(
+        False, "Hidden layers compute in bfloat16; for GPUs and TPUs that are faster at it."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderSettings(_Checked):
+    """How rays become colours."""
+
+    num_coarse_samples: int = _flag(64, "Samples a ray for the coarse network.", at_least=2)
+    num_fine_samples: int = _flag(
+        128, "More samples a ray for the fine network; 0: no fine network.", at_least=0
+    )
+    lindisp: bool = _flag(False, "Space samples evenly in disparity instead of depth.")
+    density_noise_std: float = _flag(
+        0.0, "Standard deviation of noise on the raw density while training.", at_least=0
+    )
+    jitter: bool = _flag(True, "Draw samples at random within their intervals while training.")
+    rays_per_chunk: int = _flag(
+        4096, "Rays rendered at a time; less needs less memory.", at_least=1, changeable=True
+    )
+    jit_compile: Literal["auto", "on", "off"] = _flag(
+        "auto", "Compile with XLA; auto: on GPUs, not on CPUs.", changeable=True
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings(_Checked):
+    """How the networks are trained."""
+
+    seed: int = _flag(0, "Determines the initial weights and every batch.", at_least=0)
+    num_steps: int = _flag(200_000, "Steps in all.", at_least=1, changeable=True)
+    batch_size: int = _flag(1024, "Rays a step, over all devices together.", at_least=1)
+    batching: Literal["all_images", "one_image"] = _flag(
+        "all_images", "Rays of a step come from all images, or from one picked at random."
+    )
+    center_crop_steps: int = _flag(
+        0, "one_image: the first steps see only the centre of the images.", at_least=0
+    )
+    center_crop_fraction: float = _flag(
+        0.5, "Side of that centre, as a fraction of the image's.", above=0, at_most=1
+    )
+    learning_rate: float = _flag(5e-4, "Initial learning rate of Adam.", above=0)
+    learning_rate_decay_steps: int = _flag(
+        250_000, "The learning rate falls by a factor of ten in this many steps.", at_least=1
+    )
+    learning_rate_warmup_steps: int = _flag(
+        0, "The learning rate rises from zero over this many steps.", at_least=0
+    )
+    distribution: Literal["auto", "mirrored", "multi_worker", "none"] = _flag(
+        "auto",
+        "tf.distribute strategy; auto: multi_worker where TF_CONFIG is set, mirrored where there "
+        "are several GPUs, none otherwise.",
+        changeable=True,
+    )
+    log_every: int = _flag(
+        100, "Steps between lines of metrics.jsonl.", at_least=1, changeable=True
+    )
+    checkpoint_every: int = _flag(1000, "Steps between checkpoints.", at_least=1, changeable=True)
+    keep_checkpoints: int = _flag(3, "Checkpoints kept.", at_least=1, changeable=True)
+    eval_every: int = _flag(
+        5000, "Steps between held-out views for TensorBoard; 0: none.", at_least=0, changeable=True
+    )
+    num_eval_views: int = _flag(
+        3,
+        "Held-out views measured at the end, spread over the split; 0: none.",
+        at_least=0,
+        changeable=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.center_crop_steps and self.batching != "one_image":
+            raise UserError(
+                f"--center_crop_steps={self.center_crop_steps}: needs --batching=one_image, "
+                f"found --batching={self.batching}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings(_Checked):
+    """Where the run folder is."""
+
+    output_dir: str = _flag("runs", "Folder of run folders.", changeable=True)
+    experiment: str = _flag("default", "Name of the run folder in it.", changeable=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.experiment in ("", ".", "..") or "/" in self.experiment:
+            raise UserError(f"--experiment={self.experiment}: expected the name of a folder")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that a run depends on."""
+
+    scene: SceneSettings = SceneSettings()
+    network: NetworkSettings = NetworkSettings()
+    rendering: RenderSettings = RenderSettings()
+    training: TrainingSettings = TrainingSettings()
+    run: RunSettings = RunSettings()

@@ -1,0 +1,65 @@
+"""Trains a NeRF: a scene folder in, a run folder out.
+
+python -m tfnerf.train --flagfile=configs/lego.txt --data_dir=data/nerf_synthetic/lego
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from tfnerf import command_line
+from tfnerf.config import config_from_flags, define_flags
+
+_log = logging.getLogger("tfnerf.train")
+
+
+def main() -> int:
+    """The command; returns its exit status."""
+    config = config_from_flags()
+    # Here, so that --help and mistakes in flags need not wait for TensorFlow.
+    from tfnerf.distribution import is_chief, make_strategy
+    from tfnerf.run_folder import RunFolder
+    from tfnerf.scenes import load_scene
+    from tfnerf.training_run import Interrupted, train
+
+    strategy = make_strategy(config.training.distribution)
+    scene = load_scene(config.scene)
+    folder = RunFolder.of(config)
+    if is_chief(strategy):
+        folder.begin(config)
+    views = scene.train
+    _log.info(
+        "%s: %d training views of %d x %d pixels, near %g, far %g; run folder %s",
+        scene.name,
+        len(views),
+        views.cameras.width,
+        views.cameras.height,
+        scene.near,
+        scene.far,
+        folder.path,
+    )
+    try:
+        measured = train(config, scene, folder, strategy)
+    except Interrupted as interruption:
+        _log.info("%s", interruption)
+        return interruption.exit_status
+    if measured:
+        _log.info(
+            "%d held-out views: PSNR %.2f dB, SSIM %.3f",
+            len(measured),
+            np.mean([view.psnr for view in measured]),
+            np.mean([view.ssim for view in measured]),
+        )
+    _log.info(
+        "checkpoints, metrics and pictures: %s\ncurves: tensorboard --logdir=%s",
+        folder.path,
+        folder.tensorboard,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    define_flags()
+    command_line.run(main)
