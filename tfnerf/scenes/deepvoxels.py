@@ -1,0 +1,113 @@
+"""The DeepVoxels scenes: <data_dir>/<split>/<shape>/ with intrinsics.txt, pose/ and rgb/."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfnerf.cameras import Cameras
+from tfnerf.errors import UserError
+from tfnerf.scenes.files import check_pose, list_images, names_of, read_images, require_folder
+from tfnerf.scenes.scene import Scene, Views
+from tfnerf.settings import SceneSettings
+
+_SPLIT_FOLDERS = {"train": "train", "val": "validation", "test": "test"}
+_DEPTH_MARGIN = 1.0
+"""Near and far lie this much before and behind the mean distance of the cameras."""
+
+
+def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
+    """Reads the given splits of one shape; val and test may be absent."""
+    base = require_folder(Path(settings.data_dir))
+    views = {}
+    for split in splits:
+        folder = base / _SPLIT_FOLDERS[split] / settings.shape
+        if split == "train" or folder.is_dir():
+            views[split] = _load_split(folder, 1 if split == "train" else settings.test_skip)
+    distance = _mean_distance(base / "train" / settings.shape, views)
+    return Scene(
+        name=settings.shape,
+        splits=views,
+        near=distance - _DEPTH_MARGIN,
+        far=distance + _DEPTH_MARGIN,
+        white_background=settings.white_background,
+        pixel_centers=settings.pixel_centers,
+    )
+
+
+def _mean_distance(train_folder: Path, views: dict[str, Views]) -> float:
+    """Mean distance of the training cameras from the origin."""
+    if "train" in views:
+        poses = views["train"].cameras.camera_to_world
+    else:
+        poses = _read_poses(sorted((train_folder / "pose").glob("*.txt")))
+    return float(np.mean(np.linalg.norm(poses[:, :, 3], axis=-1)))
+
+
+def _load_split(folder: Path, skip: int) -> Views:
+    require_folder(folder)
+    image_paths = list_images(folder / "rgb")[::skip]
+    pose_paths = sorted(require_folder(folder / "pose").glob("*.txt"))[::skip]
+    if len(image_paths) != len(pose_paths) or not image_paths:
+        raise UserError(
+            f"{folder}: found {len(image_paths)} images and {len(pose_paths)} poses, expected as "
+            "many of each"
+        )
+    images = read_images(image_paths)
+    height, width = images.shape[1:3]
+    focal = _read_focal(folder / "intrinsics.txt", height)
+    return Views(
+        images=images,
+        level=255,
+        cameras=Cameras.pinhole(_read_poses(pose_paths), height, width, focal),
+        names=names_of(image_paths),
+    )
+
+
+def _read_poses(paths: Sequence[Path]) -> np.ndarray:
+    """[V, 3, 4]; the files have y down and z forwards."""
+    poses = []
+    for path in paths:
+        numbers = _read_numbers(path)
+        if len(numbers) != 16:
+            raise UserError(f"{path}: found {len(numbers)} numbers, expected the 16 of a pose")
+        poses.append(check_pose(np.reshape(numbers, [4, 4]), str(path)))
+    return np.stack(poses) * [1, -1, -1, 1]
+
+
+def _read_focal(path: Path, height: int) -> float:
+    """The focal length, in pixels of images of the given height.
+
+    The first line of the file holds focal length and principal point (the latter was not used by
+    the original), the fifth the height and width of the images that they are for.
+    """
+    numbers = [_numbers_of(line, path) for line in _read_text(path).splitlines()]
+    try:
+        focal, full_height = numbers[0][0], numbers[4][0]
+    except IndexError:
+        raise UserError(f"{path}: found {len(numbers)} lines, expected intrinsics") from None
+    if not (focal > 0 and full_height > 0):
+        raise UserError(f"{path}: focal length {focal:g}, height {full_height:g}: not positive")
+    return focal * height / full_height
+
+
+def _read_numbers(path: Path) -> list[float]:
+    return _numbers_of(_read_text(path), path)
+
+
+def _numbers_of(text: str, path: Path) -> list[float]:
+    try:
+        return [float(word) for word in text.split()]
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable: {error}") from None
