@@ -111,10 +111,9 @@ def _render_split(split: str, settings: SceneSettings) -> Views:
 
 
 def _pose(index: int) -> np.ndarray:
-    """Cameras on the upper half of a sphere, spread by the golden angle."""
-    fraction = (index * 0.618034) % 1
-    height = 0.1 + 0.8 * fraction
-    azimuth = index * np.pi * (3 - np.sqrt(5))
+    """Cameras on the upper half of a sphere, evenly spread however many there are (Roberts 2018)."""
+    height = 0.1 + 0.8 * ((0.5 + index * 0.7548777) % 1)
+    azimuth = 2 * np.pi * (0.5 + index * 0.5698403)
     across = np.sqrt(1 - height**2)
     position = _DISTANCE * np.array([across * np.cos(azimuth), across * np.sin(azimuth), height])
     return look_along(position, np.array([0.0, 0.0, 1.0]), position)

@@ -1,0 +1,53 @@
+"""Set-up that all tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tensorflow as tf
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# Two devices on every machine, so that training on one and on two can be compared.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in each test."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def golden() -> Callable[[str], Path]:
+    """Path of a file of numbers that the original computed; skips the test if it is not there."""
+
+    def path(name: str) -> Path:
+        found = Path(os.environ.get("TFNERF_GOLDEN", _SHARED / "golden")) / name
+        if not found.exists():
+            pytest.skip(f"no golden file {name}: set TFNERF_GOLDEN to a folder that has it")
+        return found
+
+    return path
+
+
+@pytest.fixture
+def real_data() -> Callable[[str], Path]:
+    """Path of a real scene; skips the test if it is not there."""
+
+    def path(name: str) -> Path:
+        found = Path(os.environ.get("TFNERF_DATA", _SHARED / "data")) / name
+        if not found.exists():
+            pytest.skip(f"no scene {name}: set TFNERF_DATA to a folder that has it")
+        return found
+
+    return path
