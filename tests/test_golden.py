@@ -335,7 +335,9 @@ def test_golden_loss_gradients_and_adam_steps(golden: Golden) -> None:
             assert error.max() < 3e-3, name
 
 
-def test_golden_gradients_at_the_stored_samples(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_golden_gradients_at_the_stored_samples(
+    golden: Golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the original's fine samples put in, gradients agree more closely than with our own."""
     g = np.load(golden("gradients.npz"))
     model = load_nerf(golden, str(g["checkpoint"]))
@@ -377,9 +379,7 @@ def fern_folder(real_data: Callable[[str], Path]) -> Path:
 
 
 @pytest.mark.parametrize("variant", LLFF_VARIANTS)
-def test_golden_llff_poses(
-    golden: Golden, real_data: Callable[[str], Path], variant: str
-) -> None:
+def test_golden_llff_poses(golden: Golden, real_data: Callable[[str], Path], variant: str) -> None:
     g = np.load(golden("llff.npz"))
     poses, bounds, _ = read_poses_bounds(fern_folder(real_data) / "poses_bounds.npy")
     normalized = normalize(poses, bounds, **LLFF_VARIANTS[variant])
@@ -521,6 +521,4 @@ def whole_image_rays(pose: np.ndarray, height: int, width: int, focal: float) ->
     """Rays of all pixels, row by row."""
     pixels = np.arange(height * width)
     camera = Cameras.pinhole(pose[None], height, width, focal)
-    return camera.rays(
-        np.zeros_like(pixels), pixels // width, pixels % width, pixel_centers=False
-    )
+    return camera.rays(np.zeros_like(pixels), pixels // width, pixels % width, pixel_centers=False)

@@ -61,7 +61,7 @@ class Cameras:
         return cls(
             camera_to_world=poses,
             focal=np.full([num_views, 2], focal, np.float32),
-            center=np.tile(np.float32([width / 2, height / 2]), [num_views, 1]),
+            center=np.tile(np.array([width / 2, height / 2], np.float32), [num_views, 1]),
             distortion=np.zeros([num_views, 4], np.float32),
             height=height,
             width=width,

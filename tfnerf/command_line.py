@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from absl import app, flags
+from absl import app
 
 from tfnerf.errors import UserError
 
@@ -44,8 +44,3 @@ def _log_to_stderr() -> None:
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     log.propagate = False
-
-
-def key_flags_of(module: object) -> None:
-    """Lists the flags of another module in `--help` of the calling command."""
-    flags.adopt_module_key_flags(module)

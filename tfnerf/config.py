@@ -38,7 +38,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def _define(field: dataclasses.Field, kind: Any, flag_values: flags.FlagValues) -> None:
-    arguments = (field.name, field.default)
+    arguments: tuple[str, Any] = (field.name, field.default)
     options = {"help": field.metadata["help"], "flag_values": flag_values}
     kinds = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tensorflow as tf
+from tensorflow_graphics.math import feature_representation
 
 
 def positional_encoding(points: tf.Tensor, num_frequencies: int) -> tf.Tensor:
@@ -17,11 +18,7 @@ def positional_encoding(points: tf.Tensor, num_frequencies: int) -> tf.Tensor:
     Returns:
       [..., D + 2 * L * D].
     """
-    parts = [points]
-    for frequency in range(num_frequencies):
-        scaled = points * 2.0**frequency
-        parts += [tf.sin(scaled), tf.cos(scaled)]
-    return tf.concat(parts, -1)
+    return feature_representation.positional_encoding(points, num_frequencies)
 
 
 def encoding_width(dimensions: int, num_frequencies: int) -> int:

@@ -151,7 +151,7 @@ class NeRF(keras.Model):
     @classmethod
     def from_settings(cls, settings: NetworkSettings, *, with_fine: bool) -> NeRF:
         """New networks of the given shape."""
-        arguments = {
+        arguments: dict[str, Any] = {
             "net_depth": settings.net_depth,
             "net_width": settings.net_width,
             "skip_layer": settings.skip_layer,

@@ -64,10 +64,8 @@ class TrainingReport:
         self._num_steps += progress.num_steps
         metrics = Metrics(*(np.array(progress.metrics) / progress.num_steps))
         rate = self._num_steps * self._batch_size / (time.perf_counter() - self._begin)
-        self._bar.set_postfix_str(
-            f"loss {metrics.loss:.4f}, PSNR {psnr_of(metrics.fine_error):.2f} dB, {rate:.0f} rays/s",
-            refresh=False,
-        )
+        quality = f"loss {metrics.loss:.4f}, PSNR {psnr_of(metrics.fine_error):.2f} dB"
+        self._bar.set_postfix_str(f"{quality}, {rate:.0f} rays/s", refresh=False)
         self._bar.update(progress.num_steps)
 
     def write(self, step: int, learning_rate: float) -> None:

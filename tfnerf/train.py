@@ -22,7 +22,7 @@ def main() -> int:
     from tfnerf.distribution import is_chief, make_strategy
     from tfnerf.run_folder import RunFolder
     from tfnerf.scenes import load_scene
-    from tfnerf.training_run import Interrupted, train
+    from tfnerf.training_run import InterruptedRunError, train
 
     strategy = make_strategy(config.training.distribution)
     scene = load_scene(config.scene)
@@ -42,7 +42,7 @@ def main() -> int:
     )
     try:
         measured = train(config, scene, folder, strategy)
-    except Interrupted as interruption:
+    except InterruptedRunError as interruption:
         _log.info("%s", interruption)
         return interruption.exit_status
     if measured:
@@ -60,6 +60,11 @@ def main() -> int:
     return 0
 
 
-if __name__ == "__main__":
+def console() -> None:
+    """Entry point of the console script."""
     define_flags()
     command_line.run(main)
+
+
+if __name__ == "__main__":
+    console()

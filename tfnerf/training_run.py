@@ -36,7 +36,7 @@ _SECONDS_PER_CALL = 1.0
 _MOST_STEPS_PER_CALL = 100
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     """The run was asked to stop, and has saved a checkpoint."""
 
     def __init__(self, step: int, number: int):
@@ -76,7 +76,7 @@ def train(
     Raises:
       UserError: the settings do not fit the scene, the disk is full, no checkpoint can be read, or
         the loss is not finite.
-      Interrupted: by SIGTERM or SIGINT.
+      InterruptedRunError: by SIGTERM or SIGINT.
     """
     chief = is_chief(strategy)
     trainer = Trainer(scene, config, strategy)
@@ -135,7 +135,7 @@ def _train_steps(
                 if settings.eval_every and step % settings.eval_every == 0:
                     _show_held_out(scene, renderer, shown, step)
             if progress.stop:
-                raise Interrupted(step, request.signal or signal.SIGTERM)
+                raise InterruptedRunError(step, request.signal or signal.SIGTERM)
 
 
 def _steps_per_call(seconds_per_step: float) -> int:

@@ -111,7 +111,7 @@ def _render_split(split: str, settings: SceneSettings) -> Views:
 
 
 def _pose(index: int) -> np.ndarray:
-    """Cameras on the upper half of a sphere, evenly spread however many there are (Roberts 2018)."""
+    """Cameras on the upper half of a sphere, evenly spread (Roberts 2018)."""
     height = 0.1 + 0.8 * ((0.5 + index * 0.7548777) % 1)
     azimuth = 2 * np.pi * (0.5 + index * 0.5698403)
     across = np.sqrt(1 - height**2)

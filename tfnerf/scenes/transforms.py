@@ -146,7 +146,7 @@ def _cameras(
     """Intrinsics stand once for all frames, or in each frame."""
     height, width = images.shape[1:3]
     intrinsics = [_intrinsics({**content, **frame}, width, height, path) for frame in frames]
-    focal, center, distortion = (np.float32(column) for column in zip(*intrinsics))
+    focal, center, distortion = (np.array(column, np.float32) for column in zip(*intrinsics))
     return Cameras(poses.astype(np.float32), focal, center, distortion, height, width)
 
 
