@@ -1,0 +1,72 @@
+"""Random numbers as functions of seed and step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfnerf.random_numbers import Stream, normals, permutation_key, permute, uniforms
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 64, 1000, 4097])
+def test_permute_is_a_permutation(size: int) -> None:
+    key = permutation_key(3, tf.constant(7, tf.int64))
+    permuted = permute(tf.range(size, dtype=tf.int64), size, key).numpy()
+    assert sorted(permuted) == list(range(size))
+
+
+def test_permute_differs_by_key_and_leaves_no_pattern() -> None:
+    size = 10_000
+    indices = tf.range(size, dtype=tf.int64)
+    one, other = (
+        permute(indices, size, permutation_key(0, tf.constant(number, tf.int64))).numpy()
+        for number in (0, 1)
+    )
+    assert np.mean(one == other) < 0.01
+    for permuted in (one, other):
+        assert abs(np.corrcoef(np.arange(size), permuted)[0, 1]) < 0.05
+        assert abs(np.corrcoef(permuted[:-1], permuted[1:])[0, 1]) < 0.05
+
+
+def test_permute_takes_the_largest_range() -> None:
+    size = 2**32
+    indices = tf.constant([0, 1, size - 1], tf.int64)
+    permuted = permute(indices, size, permutation_key(0, tf.constant(0, tf.int64))).numpy()
+    assert len(set(permuted)) == 3
+    assert permuted.min() >= 0 and permuted.max() < size
+
+
+@pytest.mark.parametrize("draw", [uniforms, normals])
+def test_numbers_depend_on_seed_step_and_stream(draw: object) -> None:
+    def numbers(seed: int, step: int, stream: Stream) -> bytes:
+        return draw([100], seed, tf.constant(step, tf.int64), stream).numpy().tobytes()
+
+    drawn = {
+        numbers(seed, step, stream)
+        for seed in (0, 1)
+        for step in (0, 1)
+        for stream in (Stream.JITTER, Stream.RESAMPLING)
+    }
+    assert len(drawn) == 8
+    assert numbers(0, 0, Stream.JITTER) == numbers(0, 0, Stream.JITTER)
+
+
+def test_uniforms_are_uniform_and_normals_normal() -> None:
+    step = tf.constant(5, tf.int64)
+    u = np.sort(uniforms([20_000], 1, step, Stream.JITTER).numpy())
+    assert u.min() >= 0 and u.max() < 1
+    # Kolmogorov-Smirnov distance, 1.63 / sqrt(n) at one per cent.
+    assert np.abs(u - (np.arange(u.size) + 0.5) / u.size).max() < 1.63 / np.sqrt(u.size)
+    z = normals([20_000], 1, step, Stream.FINE_NOISE).numpy()
+    assert abs(z.mean()) < 0.03 and abs(z.std() - 1) < 0.03
+    assert np.isfinite(z).all()
+
+
+def test_uniforms_are_the_same_with_xla() -> None:
+    def draw(step: tf.Tensor) -> tf.Tensor:
+        return uniforms([64, 8], 2, step, Stream.RESAMPLING)
+
+    step = tf.constant(9, tf.int64)
+    plain, compiled = tf.function(draw)(step), tf.function(draw, jit_compile=True)(step)
+    np.testing.assert_array_equal(plain, compiled)
