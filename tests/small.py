@@ -1,0 +1,69 @@
+"""A scene and settings so small that training takes milliseconds a step."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tfnerf.camera_paths import orbit_pose
+from tfnerf.cameras import Cameras
+from tfnerf.scenes import Scene, Views
+from tfnerf.settings import (
+    Config,
+    NetworkSettings,
+    RenderSettings,
+    RunSettings,
+    SceneSettings,
+    TrainingSettings,
+)
+
+NETWORK = NetworkSettings(
+    net_depth=3, net_width=16, skip_layer=1, position_frequencies=4, direction_frequencies=2
+)
+RENDERING = RenderSettings(
+    num_coarse_samples=8, num_fine_samples=8, density_noise_std=0.1, jit_compile="off"
+)
+TRAINING = TrainingSettings(
+    seed=1, num_steps=20, batch_size=64, learning_rate=5e-3, checkpoint_every=5, eval_every=0
+)
+
+
+def small_config(**changes: Any) -> Config:
+    """The small settings, with some of them changed by the name of their flag."""
+    sections = {
+        "scene": SceneSettings(),
+        "network": NETWORK,
+        "rendering": RENDERING,
+        "training": TRAINING,
+        "run": RunSettings(),
+    }
+    for name, settings in sections.items():
+        own = {key: changes.pop(key) for key in list(changes) if hasattr(settings, key)}
+        sections[name] = dataclasses.replace(settings, **own)
+    assert not changes, changes
+    return Config(**sections)
+
+
+def small_scene(num_views: int = 4, height: int = 12, width: int = 16) -> Scene:
+    """A red disc on a transparent background, seen from around."""
+    poses = np.stack([orbit_pose(azimuth, 0.5, 4.0) for azimuth in range(num_views)])
+    row, column = np.mgrid[:height, :width]
+    disc = (row - height / 2) ** 2 + (column - width / 2) ** 2 < (height / 3) ** 2
+    image = np.zeros([height, width, 4], np.uint8)
+    image[disc] = [200, 40, 30, 255]
+    views = Views(
+        images=np.tile(image, [num_views, 1, 1, 1]),
+        level=255,
+        cameras=Cameras.pinhole(poses, height, width, 1.5 * width),
+        names=tuple(f"view_{index}" for index in range(num_views)),
+    )
+    return Scene(
+        name="disc",
+        splits={"train": views, "test": views.select([0])},
+        near=2.0,
+        far=6.0,
+        white_background=True,
+        pixel_centers=True,
+    )
