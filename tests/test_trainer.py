@@ -62,6 +62,8 @@ def test_two_devices_train_like_one(jit_compile: str, batching: str) -> None:
         np.testing.assert_allclose(
             one.run(num_steps).metrics, two.run(num_steps).metrics, rtol=1e-4
         )
+    assert one.step == two.step == 4
+    assert one.learning_rate == two.learning_rate
     np.testing.assert_allclose(weights(one), weights(two), atol=1e-4)
 
 

@@ -93,7 +93,7 @@ class Trainer:
     @property
     def step(self) -> int:
         """Steps done."""
-        return int(self.optimizer.iterations)
+        return int(tf.convert_to_tensor(self.optimizer.iterations.value))
 
     @property
     def learning_rate(self) -> float:

@@ -91,8 +91,8 @@ def train(
     renderer = make_renderer(trainer.model, scene, config.rendering)
     if restored is not None:
         _log.info("resuming after step %d", restored)
-        if chief:
-            folder.drop_metrics_after(restored)
+    if chief:
+        folder.drop_metrics_after(trainer.step)
     if trainer.step < config.training.num_steps:
         _train_steps(config, scene, folder, trainer, checkpoints, renderer, chief)
     return _measure(config, scene, renderer) if chief else []

@@ -1,0 +1,238 @@
+"""Whole training runs, as a user starts them: real processes, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfnerf.checkpoints import list_checkpoints, step_of
+
+ROOT = Path(__file__).parents[2]
+SMALL = (
+    "--dataset=builtin",
+    "--white_background",
+    "--net_depth=2",
+    "--net_width=16",
+    "--skip_layer=0",
+    "--num_coarse_samples=8",
+    "--num_fine_samples=8",
+    "--batch_size=64",
+    "--learning_rate=5e-3",
+    "--learning_rate_warmup_steps=5",
+    "--log_every=10",
+    "--checkpoint_every=20",
+    "--eval_every=0",
+    "--num_eval_views=1",
+    "--jit_compile=off",
+)
+
+
+def start(output_dir: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen:
+    command = [sys.executable, "-m", "tfnerf.train", *SMALL, f"--output_dir={output_dir}"]
+    return subprocess.Popen(
+        [*command, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen, status: int = 0) -> str:
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == status, output
+    return output
+
+
+def weights(run: Path) -> dict[str, np.ndarray]:
+    """All numbers in the newest checkpoint."""
+    path = list_checkpoints(run / "checkpoints")[-1] / "checkpoint"
+    reader = tf.train.load_checkpoint(str(path))
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if not name.startswith("_")
+    }
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    a, b = weights(one), weights(other)
+    assert a.keys() == b.keys() and len(a) > 20
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 120 steps that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    output = finish(start(folder, "--experiment=run", "--num_steps=120"))
+    assert "1 held-out views: PSNR" in output
+    return folder / "run"
+
+
+def test_a_run_leaves_everything_that_later_commands_need(uninterrupted: Path) -> None:
+    flags = (uninterrupted / "flags.txt").read_text()
+    assert "--net_width=16\n" in flags and "# tensorflow 2.21" in flags and "# commit " in flags
+    steps = [step_of(path) for path in list_checkpoints(uninterrupted / "checkpoints")]
+    assert steps == [80, 100, 120]
+    lines = metrics(uninterrupted)
+    assert [line["step"] for line in lines] == list(range(10, 130, 10))
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert {"loss", "psnr", "psnr_coarse", "learning_rate", "rays_per_second"} <= lines[0].keys()
+    assert list((uninterrupted / "tensorboard").glob("events*"))
+
+
+def test_its_flagfile_repeats_the_run(uninterrupted: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tfnerf.train", f"--flagfile={uninterrupted / 'flags.txt'}"]
+    subprocess.run([*command, f"--output_dir={tmp_path}"], cwd=ROOT, check=True, timeout=240)
+    assert_same_weights(uninterrupted, tmp_path / "run")
+
+
+def wait_for(condition: object, process: subprocess.Popen, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+def test_killed_at_several_moments_and_resumed_equals_uninterrupted(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    arguments = (tmp_path, "--experiment=run", "--num_steps=120")
+    moments = (
+        lambda: (run / "flags.txt").exists(),  # before the first step
+        lambda: (run / "metrics.jsonl").exists(),  # between log lines and checkpoints
+        lambda: list((run / "checkpoints").glob(".step_*")),  # while a checkpoint is written
+        lambda: len(list_checkpoints(run / "checkpoints")) >= 2,
+    )
+    for moment in moments:
+        process = start(*arguments)
+        wait_for(moment, process)
+        process.kill()
+        process.communicate()
+        if list_checkpoints(run / "checkpoints"):
+            assert step_of(list_checkpoints(run / "checkpoints")[-1]) < 120
+    output = finish(start(*arguments))
+    assert "resuming after step" in output
+    assert_same_weights(uninterrupted, run)
+    assert [line["step"] for line in metrics(run)] == list(range(10, 130, 10))
+    assert not list((run / "checkpoints").glob(".*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves_cleanly(
+    uninterrupted: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    run = tmp_path / "run"
+    process = start(tmp_path, "--experiment=run", "--num_steps=1000000")
+    wait_for((run / "metrics.jsonl").exists, process)
+    process.send_signal(number)
+    output = finish(process, 128 + number)
+    assert "the same command goes on from there" in output
+    assert "Traceback" not in output
+    step = step_of(list_checkpoints(run / "checkpoints")[-1])
+    assert f"stopped after step {step}" in output
+    if step < 120:
+        finish(start(tmp_path, "--experiment=run", "--num_steps=120"))
+        assert_same_weights(uninterrupted, run)
+
+
+def test_a_finished_run_can_be_made_longer(uninterrupted: Path, tmp_path: Path) -> None:
+    finish(start(tmp_path, "--experiment=run", "--num_steps=30"))
+    finish(start(tmp_path, "--experiment=run", "--num_steps=120"))
+    assert_same_weights(uninterrupted, tmp_path / "run")
+
+
+def test_a_corrupt_newest_checkpoint_falls_back(uninterrupted: Path, tmp_path: Path) -> None:
+    finish(start(tmp_path, "--experiment=run", "--num_steps=80"))
+    newest = list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
+    data = next(newest.glob("*.data*"))
+    data.write_bytes(data.read_bytes()[:100])
+    output = finish(start(tmp_path, "--experiment=run", "--num_steps=120"))
+    assert "step_00000080: damaged checkpoint" in output
+    assert "resuming after step 60" in output
+    assert_same_weights(uninterrupted, tmp_path / "run")
+
+
+def test_other_flags_are_refused_and_change_nothing(uninterrupted: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
+    output = finish(
+        start(uninterrupted.parent, "--experiment=run", "--num_steps=120", "--net_width=8"), 1
+    )
+    assert output.count("error: ") == 1
+    assert "--net_width=8: the run in" in output and "--net_width=16" in output
+    assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset=llff", "--data_dir=/nowhere"], "error: /nowhere: no such folder"),
+        (["--dataset=blender"], "error: --data_dir: not given"),
+        (["--dataset=nerf"], "--dataset=nerf"),
+        (["--no_such_flag"], "Unknown command line flag 'no_such_flag'"),
+        (["train"], "error: train: not a flag"),
+        (["--batch_size=0"], "error: --batch_size=0: expected at least 1"),
+        (["--output_dir=/dev/null/runs"], "error: /dev/null/runs/default: "),
+        (["--distribution=multi_worker"], "error: --distribution=multi_worker: needs TF_CONFIG"),
+    ],
+)
+def test_mistakes_end_in_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    output = finish(start(tmp_path / "runs", *arguments), 1)
+    assert message in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("years of work")
+    output = finish(start(tmp_path, "--experiment=run"), 1)
+    assert "not empty, and without flags.txt no run to resume" in output
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def test_two_workers_train_like_one_process(uninterrupted: Path, tmp_path: Path) -> None:
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    workers = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        env = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+        workers.append(start(tmp_path, "--experiment=run", "--num_steps=120", env=env))
+    for worker in workers:
+        finish(worker)
+    one, both = weights(uninterrupted), weights(tmp_path / "run")
+    assert one.keys() == both.keys()
+    assert metrics(tmp_path / "run")[-1]["step"] == 120
+    # Sums over workers round otherwise, and 120 steps of Adam make much of little.
+    first, last = metrics(uninterrupted), metrics(tmp_path / "run")
+    np.testing.assert_allclose(first[0]["loss"], last[0]["loss"], rtol=1e-3)
+    np.testing.assert_allclose(first[-1]["psnr"], last[-1]["psnr"], atol=0.3)

@@ -1,0 +1,124 @@
+"""Flags, settings and flagfiles."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from tfnerf.config import (
+    check_resumable,
+    config_from_flags,
+    define_flags,
+    read_flagfile,
+    to_flagfile,
+)
+from tfnerf.errors import UserError
+from tfnerf.settings import Config, RenderSettings, SceneSettings, TrainingSettings
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.txt"))
+
+
+def config_of(*arguments: str) -> Config:
+    flag_values = flags.FlagValues()
+    define_flags(flag_values)
+    flag_values(["", *arguments])
+    return config_from_flags(flag_values)
+
+
+def test_a_flagfile_read_back_is_the_same(tmp_path: Path) -> None:
+    config = config_of(
+        "--dataset=llff",
+        "--data_dir=somewhere",
+        "--nouse_viewdirs",
+        "--learning_rate=1e-3",
+        "--near=0.5",
+        "--far=8",
+        "--bottleneck_width=256",
+        "--batching=one_image",
+    )
+    path = tmp_path / "flags.txt"
+    path.write_text("# a comment\n" + to_flagfile(config))
+    assert read_flagfile(path) == config
+
+
+def test_folders_become_absolute_and_defaults_are_resolved() -> None:
+    config = config_of("--dataset=llff", "--data_dir=fern", "--output_dir=out")
+    assert config.scene.data_dir == str(Path.cwd() / "fern")
+    assert config.run.output_dir == str(Path.cwd() / "out")
+    assert config.scene.ndc is True
+    assert config_of("--dataset=llff", "--data_dir=fern", "--spherify").scene.ndc is False
+    assert config_of("--dataset=blender", "--data_dir=lego").scene.ndc is False
+
+
+def test_the_shipped_configs_are_valid() -> None:
+    assert len(CONFIGS) == 9
+    for path in CONFIGS:
+        read_flagfile(path)
+
+
+def test_the_published_settings() -> None:
+    """The table of the paper's settings in the released code."""
+    folder = CONFIGS[0].parent / "paper"
+    for name, rays, steps, decay in (
+        ("blender", 1024, 500_000, 500_000),
+        ("llff", 4096, 200_000, 250_000),
+        ("deepvoxels", 4096, 200_000, 200_000),
+    ):
+        config = read_flagfile(folder / f"{name}.txt")
+        assert config.training.batch_size == rays
+        assert config.training.num_steps == steps
+        assert config.training.learning_rate_decay_steps == decay
+        assert config.training.learning_rate == 5e-4
+        assert (config.rendering.num_coarse_samples, config.rendering.num_fine_samples) == (64, 128)
+        assert (config.network.net_depth, config.network.net_width) == (8, 256)
+        assert not config.scene.pixel_centers
+        assert config.scene.white_background == (name != "llff")
+        assert config.rendering.density_noise_std == (name == "llff")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (lambda: TrainingSettings(batch_size=0), "--batch_size=0: expected at least 1"),
+        (lambda: TrainingSettings(learning_rate=0.0), "--learning_rate=0.0: expected more than 0"),
+        (lambda: TrainingSettings(learning_rate=float("nan")), "--learning_rate=nan"),
+        (lambda: TrainingSettings(center_crop_steps=5), "needs --batching=one_image"),
+        (lambda: RenderSettings(num_coarse_samples=1), "--num_coarse_samples=1: expected at least"),
+        (lambda: SceneSettings(near=4.0, far=2.0), "--near=4.0: expected less than --far=2.0"),
+        (lambda: SceneSettings(dataset="blender", ndc=True), "--ndc: needs --dataset=llff"),
+        (lambda: SceneSettings(factor=0), "--factor=0: expected at least 1"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(settings: object, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        settings()  # type: ignore[operator]
+    assert message in str(caught.value)
+
+
+def test_bad_flagfiles_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "flags.txt"
+    with pytest.raises(UserError, match="no such file"):
+        read_flagfile(path)
+    for text in ("--no_such_flag=1\n", "--batch_size=many\n", "--factor=0\n"):
+        path.write_text(text)
+        with pytest.raises(UserError, match="flags.txt: "):
+            read_flagfile(path)
+
+
+def test_a_run_goes_on_only_as_it_began(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "flags.txt"
+    before = config_of("--dataset=builtin", "--learning_rate=1e-3")
+    longer = dataclasses.replace(
+        before, training=dataclasses.replace(before.training, num_steps=7, checkpoint_every=3)
+    )
+    check_resumable(longer, before, path)
+    other = dataclasses.replace(
+        before, training=dataclasses.replace(before.training, learning_rate=2e-3)
+    )
+    with pytest.raises(
+        UserError, match=r"--learning_rate=0.002: the run in .* --learning_rate=0.001"
+    ):
+        check_resumable(other, before, path)
