@@ -104,7 +104,7 @@ def test_bad_flagfiles_are_refused(tmp_path: Path) -> None:
         read_flagfile(path)
     for text in ("--no_such_flag=1\n", "--batch_size=many\n", "--factor=0\n"):
         path.write_text(text)
-        with pytest.raises(UserError, match="flags.txt: "):
+        with pytest.raises(UserError, match=r"flags\.txt: "):
             read_flagfile(path)
 
 

@@ -17,9 +17,28 @@ def run(main: Callable[[], int | None]) -> None:
 
     A `UserError` ends in one line on stderr and status 1, Ctrl-C in status 130.
     """
-    # TensorFlow greets with a page of log lines that no user needs.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     app.run(lambda arguments: sys.exit(_guarded(main, arguments)))
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without the page of log lines that it greets with.
+
+    Some of them obey no setting, so the process's stderr is closed meanwhile. Whoever wants to see
+    them sets TF_CPP_MIN_LOG_LEVEL, for example to 0.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # looks for GPUs, and says so
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 def _guarded(main: Callable[[], int | None], arguments: list[str]) -> int:
@@ -44,3 +63,4 @@ def _log_to_stderr() -> None:
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     log.propagate = False
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)

@@ -20,6 +20,8 @@ from tfnerf.settings import (
     TrainingSettings,
 )
 
+flags.disclaim_key_flags()  # they belong to the command that defines them: its --help lists them
+
 _SECTIONS: dict[str, Any] = {
     "scene": SceneSettings,
     "network": NetworkSettings,

@@ -19,6 +19,7 @@ def main() -> int:
     """The command; returns its exit status."""
     config = config_from_flags()
     # Here, so that --help and mistakes in flags need not wait for TensorFlow.
+    command_line.import_tensorflow()
     from tfnerf.distribution import is_chief, make_strategy
     from tfnerf.run_folder import RunFolder
     from tfnerf.scenes import load_scene
@@ -31,13 +32,14 @@ def main() -> int:
         folder.begin(config)
     views = scene.train
     _log.info(
-        "%s: %d training views of %d x %d pixels, near %g, far %g; run folder %s",
+        "%s: %d training views of %d x %d pixels, near %g, far %g; %d device(s); run folder %s",
         scene.name,
         len(views),
         views.cameras.width,
         views.cameras.height,
         scene.near,
         scene.far,
+        strategy.num_replicas_in_sync,
         folder.path,
     )
     try:

@@ -1,0 +1,206 @@
+"""Measures training and rendering against what this machine can do at best.
+
+python -m benchmarks.training
+
+Prints a table and then, on the last line, the same as JSON. All ratios compare figures that were
+measured in turn in this one run, because machines differ and drift; times are medians. It takes
+about five minutes on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+
+from tfnerf.models import NeRF
+from tfnerf.renderer import ImageRenderer
+from tfnerf.run_folder import RunFolder
+from tfnerf.scenes import Scene, load_scene
+from tfnerf.settings import (
+    Config,
+    NetworkSettings,
+    RenderSettings,
+    RunSettings,
+    SceneSettings,
+    TrainingSettings,
+)
+from tfnerf.trainer import Progress, Trainer
+from tfnerf.training_run import train
+
+_ROUNDS = 3
+_SGEMM_SIZE = 4096
+_PAPER = RenderSettings(num_coarse_samples=64, num_fine_samples=128)
+_QUICK_NETWORK = NetworkSettings(net_depth=4, net_width=32, skip_layer=1)
+_QUICK_SAMPLES = RenderSettings(num_coarse_samples=32, num_fine_samples=64)
+
+
+def main() -> None:
+    """Runs all measurements."""
+    scene = load_scene(SceneSettings(white_background=True), ("train",))
+    figures = {
+        **measure_step(scene),
+        **measure_host_overhead(scene),
+        **measure_render_memory(),
+    }
+    figures["host_over_paper_step"] = (
+        figures["host_milliseconds_per_step"] / 1000 / figures["paper_step_seconds"]
+    )
+    width = max(map(len, figures))
+    for name, value in figures.items():
+        print(f"{name:<{width}}  {value:>12,.3f}")
+    print(json.dumps(figures))
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Wall time of a call."""
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
+
+
+def measure_step(scene: Scene) -> dict[str, float]:
+    """The paper-size step with and without compilation, against NumPy's matrix product."""
+    config = Config(
+        rendering=_PAPER, training=TrainingSettings(batch_size=1024, num_steps=1_000_000)
+    )
+    compiled = {
+        name: Trainer(scene, _with_jit(config, jit), tf.distribute.get_strategy())
+        for name, jit in (("compiled", "off"), ("compiled_xla", "on"))
+    }
+    eager = Trainer(scene, _with_jit(config, "off"), tf.distribute.get_strategy())
+    matrix = np.random.default_rng(0).random([_SGEMM_SIZE, _SGEMM_SIZE], np.float32)
+
+    def eager_step() -> None:
+        tf.config.run_functions_eagerly(True)
+        eager.run(1)
+        tf.config.run_functions_eagerly(False)
+
+    calls = {
+        "sgemm": lambda: matrix @ matrix,
+        "compiled": lambda: compiled["compiled"].run(1),
+        "compiled_xla": lambda: compiled["compiled_xla"].run(1),
+        "eager": eager_step,
+    }
+    for call in calls.values():
+        call()
+    times = {name: [] for name in calls}
+    for _ in range(_ROUNDS):
+        for name, call in calls.items():
+            times[name].append(seconds(call))
+    median = {name: statistics.median(values) for name, values in times.items()}
+    peak = 2 * _SGEMM_SIZE**3 / median["sgemm"]
+    rays = config.training.batch_size
+    achieved = rays * _flops_per_ray(compiled["compiled"].model) / median["compiled"]
+    return {
+        "sgemm_gflops": peak / 1e9,
+        "rays_per_second": rays / median["compiled"],
+        "rays_per_second_xla": rays / median["compiled_xla"],
+        "rays_per_second_eager": rays / median["eager"],
+        "compiled_over_eager": median["eager"] / median["compiled"],
+        "xla_over_compiled": median["compiled"] / median["compiled_xla"],
+        "fraction_of_sgemm": achieved / peak,
+        "paper_step_seconds": median["compiled"],
+    }
+
+
+def _with_jit(config: Config, jit_compile: str) -> Config:
+    rendering = dataclasses.replace(config.rendering, jit_compile=jit_compile)
+    return dataclasses.replace(config, rendering=rendering)
+
+
+def _flops_per_ray(model: NeRF) -> int:
+    """Of the matrix products of a step: forwards, and backwards twice as many."""
+    kernels = sum(int(np.prod(v.shape)) for v in model.coarse.weights if len(v.shape) == 2)
+    samples = 2 * _PAPER.num_coarse_samples + _PAPER.num_fine_samples
+    return 3 * 2 * kernels * samples
+
+
+def measure_host_overhead(scene: Scene) -> dict[str, float]:
+    """What the training loop spends outside the graph: logging, TensorBoard, checkpoints.
+
+    Paper-size networks with few rays, so that many steps are quick and checkpoints full-size.
+    """
+    settings = TrainingSettings(batch_size=8, num_steps=1, num_eval_views=0, eval_every=0)
+    num_steps = 1000
+    inside = 0.0
+    original = Trainer.run
+
+    def timed(self: Trainer, *arguments: Any, **options: Any) -> Progress:
+        nonlocal inside
+        begin = time.perf_counter()
+        try:
+            return original(self, *arguments, **options)
+        finally:
+            inside += time.perf_counter() - begin
+
+    def outside(folder: str, last_step: int) -> float:
+        """Seconds outside the graph of a run that goes on to a step."""
+        nonlocal inside
+        inside = 0.0
+        config = Config(
+            rendering=_PAPER,
+            training=dataclasses.replace(settings, num_steps=last_step),
+            run=RunSettings(output_dir=folder),
+        )
+        run_folder = RunFolder.of(config)
+        run_folder.begin(config)
+        strategy = tf.distribute.get_strategy()
+        return seconds(lambda: train(config, scene, run_folder, strategy)) - inside
+
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(Trainer, "run", timed):
+        outside(folder, 1)
+        start_up = outside(folder, 2)
+        spent = outside(folder, 2 + num_steps) - start_up
+    return {"host_milliseconds_per_step": 1000 * max(spent, 0.0) / num_steps}
+
+
+def measure_render_memory() -> dict[str, float]:
+    """Peak memory of processes that each render one image."""
+    small, large = (_peak_megabytes(size, _QUICK_NETWORK, _QUICK_SAMPLES) for size in (100, 1000))
+    return {
+        "render_100_peak_megabytes": small,
+        "render_1000_peak_megabytes": large,
+        "render_memory_large_over_small": large / small,
+        "render_paper_size_peak_megabytes": _peak_megabytes(100, NetworkSettings(), _PAPER),
+    }
+
+
+def _peak_megabytes(size: int, network: NetworkSettings, samples: RenderSettings) -> float:
+    # A process of its own: the peak of one that did other things before says nothing.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_render_and_report, (size, network, samples))
+
+
+def _render_and_report(size: int, network: NetworkSettings, samples: RenderSettings) -> float:
+    from tfnerf.camera_paths import orbit_path
+    from tfnerf.cameras import Cameras
+
+    renderer = ImageRenderer(
+        NeRF.from_settings(network, with_fine=True),
+        2.0,
+        6.0,
+        None,
+        samples,
+        pixel_centers=True,
+        white_background=True,
+    )
+    renderer(Cameras.pinhole(orbit_path(1), size, size, 1.2 * size), 0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
