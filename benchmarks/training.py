@@ -26,6 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
+from tfnerf.config import begin_run
 from tfnerf.models import NeRF
 from tfnerf.renderer import ImageRenderer
 from tfnerf.run_folder import RunFolder
@@ -157,7 +158,7 @@ def measure_host_overhead(scene: Scene) -> dict[str, float]:
             run=RunSettings(output_dir=folder),
         )
         run_folder = RunFolder.of(config)
-        run_folder.begin(config)
+        begin_run(config, run_folder)
         strategy = tf.distribute.get_strategy()
         return seconds(lambda: train(config, scene, run_folder, strategy)) - inside
 

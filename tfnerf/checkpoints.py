@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfnerf.errors import UserError
+from tfnerf.errors import UserError, first_line
 from tfnerf.files import flush_folder, make_folder, remove_folder
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,9 @@ class Checkpoints:
                 remove_folder(old)
         except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(aside, ignore_errors=True)
-            raise UserError(f"{path}: the checkpoint cannot be written: {_line(error)}") from None
+            raise UserError(
+                f"{path}: the checkpoint cannot be written: {first_line(error)}"
+            ) from None
         return path
 
     def restore_newest(self) -> int | None:
@@ -97,7 +99,7 @@ class Checkpoints:
             status.assert_existing_objects_matched()
             status.assert_consumed()
         except Exception as error:
-            raise UserError(f"{path}: damaged checkpoint: {_line(error)}") from None
+            raise UserError(f"{path}: damaged checkpoint: {first_line(error)}") from None
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -117,7 +119,3 @@ def step_of(path: Path) -> int:
 
 def _is_checkpoint(path: Path) -> bool:
     return path.is_dir() and _FOLDER_NAME.fullmatch(path.name) is not None
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
+import subprocess
 import typing
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from absl import flags
 
+import tfnerf
 from tfnerf.errors import UserError
+from tfnerf.files import make_folder, write_file
+from tfnerf.run_folder import RunFolder
 from tfnerf.settings import (
     Config,
     NetworkSettings,
@@ -112,6 +118,38 @@ def check_resumable(config: Config, before: Config, path: Path) -> None:
                 f"--{name}={_text(now)}: the run in {path.parent} began with --{name}={_text(then)}"
                 "; give that, or another --experiment"
             )
+
+
+def begin_run(config: Config, folder: RunFolder) -> None:
+    """Makes the folder of a run and writes its flags; a run that is there must have the same.
+
+    Raises:
+      UserError: the folder cannot be written, or holds a run with other flags, or something else.
+    """
+    if folder.flags.exists():
+        check_resumable(config, read_flagfile(folder.flags), folder.flags)
+    elif folder.path.is_dir() and any(folder.path.iterdir()):
+        raise UserError(f"{folder.path}: not empty, and without flags.txt no run to resume")
+    make_folder(folder.renders)
+    write_file(folder.flags, _header() + to_flagfile(config))
+
+
+def _header() -> str:
+    """Comments that tell what wrote a flagfile."""
+    versions = [f"python {platform.python_version()}", f"tfnerf {tfnerf.__version__}"]
+    versions += [f"{name} {metadata.version(name)}" for name in ("tensorflow", "keras", "numpy")]
+    return "".join(f"# {line}\n" for line in [*versions, f"commit {_git_commit()}"])
+
+
+def _git_commit() -> str:
+    source = Path(tfnerf.__file__).parent
+    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
 
 
 def _settings(config: Config) -> Iterator[tuple[str, Any, bool]]:

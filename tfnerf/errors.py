@@ -7,3 +7,8 @@ class UserError(Exception):
     The message is one line that names the flag or file, what was found and what was expected.
     Commands print it and exit with status 1, without a traceback.
     """
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, as far as fits into one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

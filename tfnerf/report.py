@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from types import TracebackType
 
 import numpy as np
@@ -39,7 +38,7 @@ class TrainingReport:
         self._batch_size = batch_size
         self._sums = np.zeros(len(Metrics._fields))
         self._num_steps = 0
-        self._begin = time.perf_counter()
+        self._seconds = 0.0
         self._warned = False
         self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
         self._bar = tqdm(
@@ -58,12 +57,13 @@ class TrainingReport:
         self._bar.close()
         self._writer.close()
 
-    def add(self, progress: Progress) -> None:
-        """Takes in some steps."""
+    def add(self, progress: Progress, seconds: float) -> None:
+        """Takes in some steps and how long they took."""
         self._sums += progress.metrics
         self._num_steps += progress.num_steps
+        self._seconds += seconds
         metrics = Metrics(*(np.array(progress.metrics) / progress.num_steps))
-        rate = self._num_steps * self._batch_size / (time.perf_counter() - self._begin)
+        rate = progress.num_steps * self._batch_size / seconds
         quality = f"loss {metrics.loss:.4f}, PSNR {psnr_of(metrics.fine_error):.2f} dB"
         self._bar.set_postfix_str(f"{quality}, {rate:.0f} rays/s", refresh=False)
         self._bar.update(progress.num_steps)
@@ -72,23 +72,23 @@ class TrainingReport:
         """Writes the average of the steps since the last call."""
         if not self._num_steps:
             return
-        seconds = time.perf_counter() - self._begin
         metrics = Metrics(*(self._sums / self._num_steps))
         values = {
             "loss": float(metrics.loss),
             "psnr": psnr_of(metrics.fine_error),
-            "psnr_coarse": psnr_of(metrics.coarse_error),
             "learning_rate": learning_rate,
-            "rays_per_second": self._num_steps * self._batch_size / seconds,
-            "seconds_per_step": seconds / self._num_steps,
+            "rays_per_second": self._num_steps * self._batch_size / self._seconds,
+            "seconds_per_step": self._seconds / self._num_steps,
         }
+        if metrics.coarse_error:
+            values["psnr_coarse"] = psnr_of(metrics.coarse_error)
         self._folder.append_metrics({"step": step, **values})
         with self._writer.as_default(step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
         self._writer.flush()
         if self._bar.disable:
-            left = seconds / self._num_steps * (self._bar.total - step)
+            left = values["seconds_per_step"] * (self._bar.total - step)
             _log.info(
                 "step %d of %d: loss %.4f, PSNR %.2f dB, %.0f rays/s, %s left",
                 step,
@@ -101,7 +101,7 @@ class TrainingReport:
         self._warn_of_collapse(step, metrics)
         self._sums[:] = 0
         self._num_steps = 0
-        self._begin = time.perf_counter()
+        self._seconds = 0.0
 
     def show(self, step: int, name: str, sheet: np.ndarray) -> None:
         """Puts a picture [H, W, 3] uint8 into TensorBoard and into the folder."""

@@ -10,7 +10,7 @@ import logging
 import numpy as np
 
 from tfnerf import command_line
-from tfnerf.config import config_from_flags, define_flags
+from tfnerf.config import begin_run, config_from_flags, define_flags
 
 _log = logging.getLogger("tfnerf.train")
 
@@ -29,7 +29,7 @@ def main() -> int:
     scene = load_scene(config.scene)
     folder = RunFolder.of(config)
     if is_chief(strategy):
-        folder.begin(config)
+        begin_run(config, folder)
     views = scene.train
     _log.info(
         "%s: %d training views of %d x %d pixels, near %g, far %g; %d device(s); run folder %s",

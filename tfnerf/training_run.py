@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from tfnerf.checkpoints import Checkpoints, list_checkpoints
 from tfnerf.distribution import is_chief
-from tfnerf.errors import UserError
+from tfnerf.errors import UserError, first_line
 from tfnerf.evaluation import (
     ViewMetrics,
     held_out_sheet,
@@ -23,7 +23,6 @@ from tfnerf.evaluation import (
     spread,
     true_colors,
 )
-from tfnerf.renderer import ImageRenderer
 from tfnerf.report import TrainingReport
 from tfnerf.run_folder import RunFolder
 from tfnerf.scenes import Scene
@@ -74,68 +73,117 @@ def train(
       How close held-out views come at the end; empty where there are none.
 
     Raises:
-      UserError: the settings do not fit the scene, the disk is full, no checkpoint can be read, or
-        the loss is not finite.
+      UserError: the settings do not fit the scene, memory or disk is full, no checkpoint can be
+        read, another worker is gone, or the loss is not finite.
       InterruptedRunError: by SIGTERM or SIGINT.
     """
-    chief = is_chief(strategy)
-    trainer = Trainer(scene, config, strategy)
-    checkpoints = Checkpoints(
-        folder.checkpoints,
-        {"model": trainer.model.variables, "optimizer": trainer.optimizer.variables},
-    )
-    if chief:
-        checkpoints.remove_unfinished()
-    restored = checkpoints.restore_newest()
-    _check_same_step(trainer.step, strategy)
-    renderer = make_renderer(trainer.model, scene, config.rendering)
-    if restored is not None:
-        _log.info("resuming after step %d", restored)
-    if chief:
-        folder.drop_metrics_after(trainer.step)
-    if trainer.step < config.training.num_steps:
-        _train_steps(config, scene, folder, trainer, checkpoints, renderer, chief)
-    return _measure(config, scene, renderer) if chief else []
+    try:
+        run = _TrainingRun(config, scene, folder, strategy)
+        run.train()
+        return run.measure()
+    except tf.errors.ResourceExhaustedError as error:
+        raise UserError(
+            f"out of memory: lower --batch_size={config.training.batch_size} for training, "
+            f"--rays_per_chunk={config.rendering.rays_per_chunk} for rendering "
+            f"({first_line(error)})"
+        ) from None
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        raise UserError(
+            "another worker is gone; start all of them again to go on from the newest checkpoint "
+            f"({first_line(error)})"
+        ) from None
 
 
-def _train_steps(
-    config: Config,
-    scene: Scene,
-    folder: RunFolder,
-    trainer: Trainer,
-    checkpoints: Checkpoints,
-    renderer: ImageRenderer,
-    chief: bool,
-) -> None:
-    """The loop: some steps in the graph, then whatever is due. Only the chief writes."""
-    settings = config.training
-    report = (
-        TrainingReport(folder, trainer.step, settings.num_steps, settings.batch_size)
-        if chief
-        else contextlib.nullcontext()
-    )
-    own_pace = pace = 0.0
-    with StopRequest() as request, report as shown:
-        while (step := trainer.step) < settings.num_steps:
-            num_steps = min(_steps_per_call(pace), _steps_until_due(step, settings))
-            begin = time.perf_counter()
-            progress = trainer.run(num_steps, seconds_per_step=own_pace, stop=bool(request.signal))
-            own_pace = (time.perf_counter() - begin) / progress.num_steps
-            pace = progress.seconds_per_step
-            step = trainer.step
-            if progress.metrics.unsound:
-                raise UserError(_diverged(step, folder))
-            last = step == settings.num_steps
-            if shown is not None:
-                shown.add(progress)
-                if last or step % settings.log_every == 0:
-                    shown.write(step, trainer.learning_rate)
-                if last or progress.stop or step % settings.checkpoint_every == 0:
-                    checkpoints.save(step, settings.keep_checkpoints)
-                if settings.eval_every and step % settings.eval_every == 0:
-                    _show_held_out(scene, renderer, shown, step)
-            if progress.stop:
-                raise InterruptedRunError(step, request.signal or signal.SIGTERM)
+class _TrainingRun:
+    """A trainer, its checkpoints and what it shows. Only the chief worker writes."""
+
+    def __init__(
+        self, config: Config, scene: Scene, folder: RunFolder, strategy: tf.distribute.Strategy
+    ):
+        self._settings = config.training
+        self._scene = scene
+        self._folder = folder
+        self._chief = is_chief(strategy)
+        self._trainer = Trainer(scene, config, strategy)
+        self._renderer = make_renderer(self._trainer.model, scene, config.rendering)
+        self._checkpoints = Checkpoints(
+            folder.checkpoints,
+            {
+                "model": self._trainer.model.variables,
+                "optimizer": self._trainer.optimizer.variables,
+            },
+        )
+        self._resume(strategy)
+
+    def _resume(self, strategy: tf.distribute.Strategy) -> None:
+        if self._chief:
+            self._checkpoints.remove_unfinished()
+        restored = self._checkpoints.restore_newest()
+        _check_same_step(self._trainer.step, strategy)
+        if restored is not None:
+            _log.info("resuming after step %d", restored)
+        if self._chief:
+            self._folder.drop_metrics_after(self._trainer.step)
+
+    def train(self) -> None:
+        """Some steps in the graph, then whatever is due, until the last step is done."""
+        own_pace = pace = 0.0
+        with StopRequest() as request, self._report() as report:
+            while (step := self._trainer.step) < self._settings.num_steps:
+                num_steps = min(_steps_per_call(pace), _steps_until_due(step, self._settings))
+                begin = time.perf_counter()
+                progress = self._trainer.run(
+                    num_steps, seconds_per_step=own_pace, stop=bool(request.signal)
+                )
+                seconds = time.perf_counter() - begin
+                own_pace = seconds / progress.num_steps
+                pace = progress.seconds_per_step
+                if progress.metrics.unsound:
+                    raise UserError(_diverged(self._trainer.step, self._folder))
+                if report is not None:
+                    report.add(progress, seconds)
+                    self._write_what_is_due(report, progress.stop)
+                if progress.stop:
+                    raise InterruptedRunError(self._trainer.step, request.signal or signal.SIGTERM)
+
+    def _report(self) -> contextlib.AbstractContextManager[TrainingReport | None]:
+        if not self._chief:
+            return contextlib.nullcontext()
+        return TrainingReport(
+            self._folder, self._trainer.step, self._settings.num_steps, self._settings.batch_size
+        )
+
+    def _write_what_is_due(self, report: TrainingReport, stop: bool) -> None:
+        step, settings = self._trainer.step, self._settings
+        last = step == settings.num_steps
+        if last or step % settings.log_every == 0:
+            report.write(step, self._trainer.learning_rate)
+        if last or stop or step % settings.checkpoint_every == 0:
+            self._checkpoints.save(step, settings.keep_checkpoints)
+        if settings.eval_every and step % settings.eval_every == 0:
+            self._show_held_out(report, step)
+
+    def _show_held_out(self, report: TrainingReport, step: int) -> None:
+        """Renders the held-out view in the middle of the split."""
+        views = self._scene.held_out
+        if views is None:
+            return
+        index = len(views) // 2
+        image = self._renderer(views.cameras, index)
+        truth = true_colors(self._scene, views, index)
+        report.show(step, "held_out", held_out_sheet(self._scene, image, truth))
+
+    def measure(self) -> list[ViewMetrics]:
+        """Renders and measures some of the held-out views; only on the chief."""
+        held_out = self._scene.held_out
+        if not self._chief or held_out is None or self._settings.num_eval_views == 0:
+            return []
+        views = held_out.select(spread(len(held_out), self._settings.num_eval_views))
+        num_rays = len(views) * views.cameras.height * views.cameras.width
+        with tqdm(
+            total=num_rays, desc="held-out views", unit="ray", unit_scale=True, disable=None
+        ) as bar:
+            return measure_views(self._renderer, self._scene, views, bar.update)
 
 
 def _steps_per_call(seconds_per_step: float) -> int:
@@ -169,29 +217,3 @@ def _diverged(step: int, folder: RunFolder) -> str:
         f"step {step}: the loss or a gradient is not finite; {good}. Begin again with another "
         "--experiment and a lower --learning_rate or --learning_rate_warmup_steps=1000"
     )
-
-
-def _show_held_out(
-    scene: Scene, renderer: ImageRenderer, report: TrainingReport, step: int
-) -> None:
-    """Renders the held-out view in the middle of the split."""
-    views = scene.held_out
-    if views is None:
-        return
-    index = len(views) // 2
-    image = renderer(views.cameras, index)
-    truth = true_colors(scene, views, index)
-    report.show(step, "held_out", held_out_sheet(scene, image, truth))
-
-
-def _measure(config: Config, scene: Scene, renderer: ImageRenderer) -> list[ViewMetrics]:
-    """Renders and measures some of the held-out views."""
-    if scene.held_out is None or config.training.num_eval_views == 0:
-        return []
-    indices = spread(len(scene.held_out), config.training.num_eval_views)
-    views = scene.held_out.select(indices)
-    num_rays = len(views) * views.cameras.height * views.cameras.width
-    with tqdm(
-        total=num_rays, desc="held-out views", unit="ray", unit_scale=True, disable=None
-    ) as bar:
-        return measure_views(renderer, scene, views, bar.update)

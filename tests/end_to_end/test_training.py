@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -37,7 +38,18 @@ SMALL = (
 )
 
 
-def start(output_dir: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen:
+def start(
+    output_dir: Path,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    limits: dict[int, int] | None = None,
+) -> subprocess.Popen:
+    """Starts a training; `limits` bounds what the process may use (`resource.RLIMIT_...`)."""
+
+    def set_limits() -> None:
+        for kind, bound in (limits or {}).items():
+            resource.setrlimit(kind, (bound, bound))
+
     command = [sys.executable, "-m", "tfnerf.train", *SMALL, f"--output_dir={output_dir}"]
     return subprocess.Popen(
         [*command, *arguments],
@@ -46,6 +58,7 @@ def start(output_dir: Path, *arguments: str, env: dict[str, str] | None = None) 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=set_limits,
     )
 
 
@@ -210,6 +223,23 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
 
 
+def test_a_full_disk_loses_nothing(uninterrupted: Path, tmp_path: Path) -> None:
+    """No file may grow beyond what flags need, so the second half's first checkpoint fails."""
+    run = tmp_path / "run"
+    finish(start(tmp_path, "--experiment=run", "--num_steps=60"))
+    full = {resource.RLIMIT_FSIZE: 8192}
+    output = finish(start(tmp_path, "--experiment=run", "--num_steps=120", limits=full), 1)
+    assert output.count("error: ") == 1
+    assert "step_00000080: the checkpoint cannot be written" in output
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [
+        "step_00000020",
+        "step_00000040",
+        "step_00000060",
+    ]
+    finish(start(tmp_path, "--experiment=run", "--num_steps=120"))
+    assert_same_weights(uninterrupted, run)
+
+
 def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
@@ -220,14 +250,40 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def test_two_workers_train_like_one_process(uninterrupted: Path, tmp_path: Path) -> None:
+def start_two_workers(output_dir: Path, num_steps: int) -> list[subprocess.Popen]:
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
     workers = []
     for index in range(2):
         task = {"type": "worker", "index": index}
         env = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
-        workers.append(start(tmp_path, "--experiment=run", "--num_steps=120", env=env))
-    for worker in workers:
+        workers.append(start(output_dir, "--experiment=run", f"--num_steps={num_steps}", env=env))
+    return workers
+
+
+def test_a_killed_worker_ends_the_other_and_both_can_go_on(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    chief, worker = start_two_workers(tmp_path, 1_000_000)
+    wait_for(lambda: list_checkpoints(run / "checkpoints"), chief)
+    worker.kill()
+    assert "error: another worker is gone" in finish(chief, 1)
+    worker.communicate()
+    step = step_of(list_checkpoints(run / "checkpoints")[-1])
+    for process in start_two_workers(tmp_path, step + 10):
+        assert f"resuming after step {step}" in finish(process)
+
+
+def test_a_signal_to_one_worker_stops_both(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    chief, worker = start_two_workers(tmp_path, 1_000_000)
+    wait_for((run / "metrics.jsonl").exists, chief)
+    worker.send_signal(signal.SIGTERM)
+    outputs = [finish(process, 128 + signal.SIGTERM) for process in (worker, chief)]
+    step = step_of(list_checkpoints(run / "checkpoints")[-1])
+    assert all(f"stopped after step {step}" in output for output in outputs)
+
+
+def test_two_workers_train_like_one_process(uninterrupted: Path, tmp_path: Path) -> None:
+    for worker in start_two_workers(tmp_path, 120):
         finish(worker)
     one, both = weights(uninterrupted), weights(tmp_path / "run")
     assert one.keys() == both.keys()
