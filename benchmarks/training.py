@@ -13,11 +13,12 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import resource
+import re
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -26,9 +27,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from tfnerf.config import begin_run
 from tfnerf.models import NeRF
 from tfnerf.renderer import ImageRenderer
+from tfnerf.run_flags import begin_run
 from tfnerf.run_folder import RunFolder
 from tfnerf.scenes import Scene, load_scene
 from tfnerf.settings import (
@@ -200,7 +201,9 @@ def _render_and_report(size: int, network: NetworkSettings, samples: RenderSetti
         white_background=True,
     )
     renderer(Cameras.pinhole(orbit_path(1), size, size, 1.2 * size), 0)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage: its peak includes that of the process which started this one.
+    status = Path("/proc/self/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
 
 
 if __name__ == "__main__":

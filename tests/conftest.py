@@ -15,6 +15,9 @@ import tensorflow as tf
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
+# Products of matrices in full precision, which the tolerances are for.
+tf.config.experimental.enable_tensor_float_32_execution(False)
+
 # Two devices on every machine, so that training on one and on two can be compared.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2

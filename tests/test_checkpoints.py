@@ -59,6 +59,15 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000100", "step_00001000"]
 
 
+def test_a_damaged_later_checkpoint_costs_no_good_one(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.checkpoints.save(80, keep=1)
+    for file in files_of(run.checkpoints.save(100, keep=2)):
+        file.write_bytes(b"damaged")
+    run.checkpoints.save(90, keep=1)
+    assert run.checkpoints.restore_newest() == 90
+
+
 def test_saving_the_same_step_again_replaces_it(tmp_path: Path) -> None:
     run, other = Run(tmp_path), Run(tmp_path)
     run.checkpoints.save(7, keep=2)

@@ -8,14 +8,9 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from tfnerf.config import (
-    check_resumable,
-    config_from_flags,
-    define_flags,
-    read_flagfile,
-    to_flagfile,
-)
+from tfnerf.config import config_from_flags, define_flags, read_flagfile, to_flagfile
 from tfnerf.errors import UserError
+from tfnerf.run_flags import check_resumable
 from tfnerf.settings import Config, RenderSettings, SceneSettings, TrainingSettings
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.txt"))
@@ -34,6 +29,7 @@ def test_a_flagfile_read_back_is_the_same(tmp_path: Path) -> None:
         "--data_dir=somewhere",
         "--nouse_viewdirs",
         "--learning_rate=1e-3",
+        "--nondc",
         "--near=0.5",
         "--far=8",
         "--bottleneck_width=256",
@@ -77,6 +73,10 @@ def test_the_published_settings() -> None:
         assert not config.scene.pixel_centers
         assert config.scene.white_background == (name != "llff")
         assert config.rendering.density_noise_std == (name == "llff")
+        assert config.network.use_viewdirs
+        assert config.training.batching == ("all_images" if name == "llff" else "one_image")
+        assert (config.scene.factor, config.scene.holdout_every) == (4 if name == "llff" else 1, 8)
+        assert config.scene.test_skip == 1
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,18 @@ def test_the_published_settings() -> None:
         (lambda: SceneSettings(near=4.0, far=2.0), "--near=4.0: expected less than --far=2.0"),
         (lambda: SceneSettings(dataset="blender", ndc=True), "--ndc: needs --dataset=llff"),
         (lambda: SceneSettings(factor=0), "--factor=0: expected at least 1"),
+        (lambda: SceneSettings(far=float("inf")), "--far=inf: expected a finite number"),
+        (lambda: SceneSettings(dataset="llff", near=1.0), "--near and --far: rays in NDC go"),
+        (
+            lambda: SceneSettings(dataset="llff", ndc=True, spherify=True),
+            "--ndc: is for forward-facing scenes, found --spherify",
+        ),
+        (
+            lambda: SceneSettings(dataset="blender", factor=2),
+            "--factor: means something for --dataset=llff or transforms only",
+        ),
+        (lambda: RenderSettings(num_coarse_samples=2), "expected at least 3 to resample from"),
+        (lambda: TrainingSettings(seed=2**32), "--seed=4294967296: expected at most 4294967295"),
     ],
 )
 def test_values_that_cannot_be_are_refused(settings: object, message: str) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from small import small_scene
 
 from tfnerf.errors import UserError
+from tfnerf.evaluation import held_out_sheet
 from tfnerf.images import color_depth, to_8bit, write_png
 from tfnerf.metrics import psnr, psnr_of, ssim
+from tfnerf.renderer import Image
 
 
 def test_8bit_values_are_rounded_and_clipped() -> None:
@@ -47,6 +50,16 @@ def test_a_png_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_near_is_brighter_than_far() -> None:
     colors = color_depth(np.array([[2.0, 4.0, 6.0]]), 2.0, 6.0).astype(int).sum(-1)[0]
     assert colors[0] > colors[1] > colors[2]
+
+
+def test_nothing_is_as_dark_as_the_far_plane() -> None:
+    scene = small_scene(1, 2, 2)
+    zeros = np.zeros([2, 2], np.float32)
+    opacity = np.float32([[1, 0], [0, 0]])
+    image = Image(np.zeros([2, 2, 3], np.float32), 2 * opacity, zeros, opacity)
+    sheet = held_out_sheet(scene, image, np.zeros([2, 2, 3], np.float32)).astype(int)
+    depth = sheet[2:, :2].sum(-1)
+    assert depth[0, 0] > depth[0, 1] == depth[1, 1]
 
 
 def test_psnr() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,33 @@ def test_tiny_nerf_scene(real_data: Callable[[str], Path]) -> None:
     np.testing.assert_allclose(colors, truth, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": np.zeros([0, 4, 4, 3]), "poses": np.zeros([0, 4, 4])}, "values from 0 to 1"),
+        ({"images": np.full([1, 4, 4, 3], 2.0)}, "values from 0 to 1"),
+        ({"poses": np.float32(1)}, r"poses \(\), expected"),
+        ({"images": np.array(["a"])}, "to be numbers"),
+        ({"focal": np.zeros(2)}, "expected one positive number"),
+    ],
+)
+def test_bad_tiny_nerf_arrays_are_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
+    good = {"images": np.zeros([1, 4, 4, 3]), "poses": np.eye(4)[None], "focal": np.float64(5)}
+    path = tmp_path / "tiny_nerf_data.npz"
+    np.savez(path, **{**good, **arrays})
+    refused(message, tmp_path, dataset="tiny_nerf")
+    path.write_bytes(path.read_bytes()[:-40])
+    refused("not readable as .npz", tmp_path, dataset="tiny_nerf")
+
+
+def test_test_views_can_be_read_alone(blender: Path) -> None:
+    settings = SceneSettings(dataset="blender", data_dir=str(blender))
+    scene = load_scene(settings, ("test",))
+    assert list(scene.splits) == ["test"]
+
+
 def test_builtin_scene_is_deterministic_and_shows_its_solids() -> None:
     settings = SceneSettings(dataset="builtin", white_background=True)
     one, other = (load_scene(settings, ("train",)) for _ in range(2))
@@ -385,6 +413,31 @@ def test_pickles_are_never_loaded(llff: Path, tmp_path: Path) -> None:
     refused("not readable as .npz", tmp_path, dataset="tiny_nerf")
 
 
+def test_llff_images_that_cannot_be_kept_are_shrunk_all_the_same(
+    llff: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    kept = load(llff, dataset="llff", factor=2).train.images
+    shutil.rmtree(llff / "images_2")
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    np.testing.assert_array_equal(load(llff, dataset="llff", factor=2).train.images, kept)
+    assert "images_2: not kept: Permission denied" in caplog.text
+
+
+def test_an_empty_folder_of_images_leaves_nothing_behind(llff: Path) -> None:
+    for path in (llff / "images").iterdir():
+        path.unlink()
+    refused("images: found no images", llff, dataset="llff", factor=2)
+    assert not (llff / "images_2").exists()
+
+
+def test_llff_images_of_another_size_than_the_poses_are_refused(llff: Path) -> None:
+    shutil.copytree(llff / "images", llff / "images_2")
+    refused("found images of 20 x 16 pixels, expected 10 x 8", llff, dataset="llff", factor=2)
+
+
 def test_missing_llff_images_name_what_there_is(llff: Path) -> None:
     (llff / "images").rename(llff / "images_2")
     refused("images_8: no such folder.*found images_2", llff, dataset="llff", factor=8)
@@ -403,6 +456,8 @@ def test_captures_that_cannot_be_read_are_refused(capture: Path) -> None:
         ({"k3": 0.1}, "k3 is 0.1, expected 0: undistort"),
         ({"fl_x": -3}, "expected positive numbers"),
         ({"fl_x": "wide"}, "fl_x is 'wide', expected a finite number"),
+        ({"fl_x": 10**400}, "fl_x is 1000000.*, expected a finite number"),
+        ({"k1": -3.0}, "k1 -3, .*: a lens cannot bend light so much"),
         ({"w": 8, "h": 10}, "8 x 10, but the images have 10 x 8 pixels"),
     ):
         write_json(path, **{**good, **change})
@@ -438,4 +493,11 @@ def test_bad_deepvoxels_files_are_refused(deepvoxels: Path) -> None:
     pose.write_text(text)
     (deepvoxels / "train" / "cube" / "intrinsics.txt").write_text("40 16 16 0\n")
     refused("intrinsics.txt: found 1 lines", deepvoxels, dataset="deepvoxels", shape="cube")
+    intrinsics = deepvoxels / "train" / "cube" / "intrinsics.txt"
+    intrinsics.write_text("40 16 16 0\n0 0 0\n1\n1.\n32 32\n0\n")
+    (deepvoxels / "train" / "cube" / "rgb" / "0.png").unlink()
+    pose.rename(pose.with_name("7.txt"))
+    refused(
+        r"one pose for each image \(see 0, 1, 7\)", deepvoxels, dataset="deepvoxels", shape="cube"
+    )
     refused("vase: no such folder", deepvoxels, dataset="deepvoxels", shape="vase")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -115,6 +117,12 @@ def test_all_workers_learn_that_one_must_stop() -> None:
     progress = trainer.run(1, stop=True, seconds_per_step=0.25)
     assert progress.stop
     assert progress.seconds_per_step == 0.25
+
+
+def test_disparity_needs_a_near_plane() -> None:
+    scene = dataclasses.replace(small_scene(), near=0.0)
+    with pytest.raises(UserError, match="--lindisp: needs near > 0, found near 0"):
+        one_device(scene, small_config(lindisp=True))
 
 
 def test_a_batch_that_devices_cannot_share_is_refused() -> None:

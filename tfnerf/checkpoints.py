@@ -57,7 +57,9 @@ class Checkpoints:
                 remove_folder(path)
             aside.rename(path)
             flush_folder(self._folder)
-            for old in list_checkpoints(self._folder)[:-keep]:
+            # A later one can only be damaged: this run would have begun from it otherwise.
+            done = [path for path in list_checkpoints(self._folder) if step_of(path) <= step]
+            for old in done[:-keep]:
                 remove_folder(old)
         except (OSError, tf.errors.OpError) as error:
             shutil.rmtree(aside, ignore_errors=True)

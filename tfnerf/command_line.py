@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import runpy
 import sys
 from collections.abc import Callable
 
-from absl import app
+from absl import app, flags
 
 from tfnerf.errors import UserError
 
@@ -17,7 +18,20 @@ def run(main: Callable[[], int | None]) -> None:
 
     A `UserError` ends in one line on stderr and status 1, Ctrl-C in status 130.
     """
-    app.run(lambda arguments: sys.exit(_guarded(main, arguments)))
+    app.run(lambda arguments: sys.exit(_guarded(main, arguments)), flags_parser=_parse_flags)
+
+
+def train() -> None:
+    """Entry point of the console script: the same as `python -m tfnerf.train`."""
+    runpy.run_module("tfnerf.train", run_name="__main__", alter_sys=True)
+
+
+def _parse_flags(arguments: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
 
 
 def import_tensorflow() -> None:

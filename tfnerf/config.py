@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
-import subprocess
 import typing
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from absl import flags
 
-import tfnerf
 from tfnerf.errors import UserError
-from tfnerf.files import make_folder, write_file
-from tfnerf.run_folder import RunFolder
 from tfnerf.settings import (
     Config,
     NetworkSettings,
@@ -75,8 +69,8 @@ def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
         sections[name] = section(**values)
     config = Config(**sections)
     scene, run = config.scene, config.run
-    data_dir = str(Path(scene.data_dir).expanduser().absolute()) if scene.data_dir else ""
-    output_dir = str(Path(run.output_dir).expanduser().absolute())
+    data_dir = _absolute(scene.data_dir) if scene.data_dir else ""
+    output_dir = _absolute(run.output_dir)
     return dataclasses.replace(
         config,
         scene=dataclasses.replace(scene, data_dir=data_dir, ndc=scene.uses_ndc),
@@ -84,10 +78,19 @@ def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
     )
 
 
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
 def to_flagfile(config: Config) -> str:
     """The settings as a flagfile, a flag a line; those that are None are left out."""
     return "".join(
-        f"--{name}={_text(value)}\n" for name, value, _ in _settings(config) if value is not None
+        f"--{name}={flag_text(value)}\n"
+        for name, value, _ in flag_settings(config)
+        if value is not None
     )
 
 
@@ -104,55 +107,7 @@ def read_flagfile(path: Path) -> Config:
         raise UserError(f"{path}: {error}") from None
 
 
-def check_resumable(config: Config, before: Config, path: Path) -> None:
-    """Raises UserError if a run that began as `before` cannot go on as `config`.
-
-    Args:
-      config: what is wanted now.
-      before: what `path` holds.
-      path: the flagfile of the run.
-    """
-    for (name, now, changeable), (_, then, _) in zip(_settings(config), _settings(before)):
-        if now != then and not changeable:
-            raise UserError(
-                f"--{name}={_text(now)}: the run in {path.parent} began with --{name}={_text(then)}"
-                "; give that, or another --experiment"
-            )
-
-
-def begin_run(config: Config, folder: RunFolder) -> None:
-    """Makes the folder of a run and writes its flags; a run that is there must have the same.
-
-    Raises:
-      UserError: the folder cannot be written, or holds a run with other flags, or something else.
-    """
-    if folder.flags.exists():
-        check_resumable(config, read_flagfile(folder.flags), folder.flags)
-    elif folder.path.is_dir() and any(folder.path.iterdir()):
-        raise UserError(f"{folder.path}: not empty, and without flags.txt no run to resume")
-    make_folder(folder.renders)
-    write_file(folder.flags, _header() + to_flagfile(config))
-
-
-def _header() -> str:
-    """Comments that tell what wrote a flagfile."""
-    versions = [f"python {platform.python_version()}", f"tfnerf {tfnerf.__version__}"]
-    versions += [f"{name} {metadata.version(name)}" for name in ("tensorflow", "keras", "numpy")]
-    return "".join(f"# {line}\n" for line in [*versions, f"commit {_git_commit()}"])
-
-
-def _git_commit() -> str:
-    source = Path(tfnerf.__file__).parent
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def _settings(config: Config) -> Iterator[tuple[str, Any, bool]]:
+def flag_settings(config: Config) -> Iterator[tuple[str, Any, bool]]:
     """Name, value, and whether a resumed run may change it."""
     for section in _SECTIONS:
         settings = getattr(config, section)
@@ -160,5 +115,6 @@ def _settings(config: Config) -> Iterator[tuple[str, Any, bool]]:
             yield field.name, getattr(settings, field.name), field.metadata["changeable"]
 
 
-def _text(value: Any) -> str:
+def flag_text(value: Any) -> str:
+    """A value as it is written behind a flag."""
     return str(value).lower() if isinstance(value, bool) else str(value)

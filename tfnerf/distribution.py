@@ -6,7 +6,7 @@ import os
 
 import tensorflow as tf
 
-from tfnerf.errors import UserError
+from tfnerf.errors import UserError, first_line
 
 
 def make_strategy(distribution: str) -> tf.distribute.Strategy:
@@ -29,8 +29,8 @@ def make_strategy(distribution: str) -> tf.distribute.Strategy:
             raise UserError("--distribution=multi_worker: needs TF_CONFIG in the environment")
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"TF_CONFIG: not a usable cluster: {error}") from None
+        except (ValueError, KeyError, TypeError, tf.errors.OpError) as error:
+            raise UserError(f"TF_CONFIG: not a usable cluster: {first_line(error)}") from None
     if distribution == "mirrored":
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
         devices = [device.name for device in tf.config.list_logical_devices(kind)]

@@ -81,11 +81,13 @@ def held_out_sheet(scene: Scene, image: Image, truth: np.ndarray) -> np.ndarray:
       as bright.
     """
     error = np.abs(np.clip(image.rgb, 0, 1) - truth).mean(-1)
+    # What is transparent shows what is behind: in the end the far plane.
+    depth = image.depth + (1 - image.opacity) * scene.far
     return contact_sheet(
         [
             [to_8bit(image.rgb), to_8bit(truth), color_map(error, "inferno")],
             [
-                color_depth(image.depth, scene.near, scene.far),
+                color_depth(depth, scene.near, scene.far),
                 color_map(image.opacity, "gray"),
                 color_map(10 * error, "inferno"),
             ],

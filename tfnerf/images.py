@@ -24,7 +24,7 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def color_depth(depth: np.ndarray, near: float, far: float) -> np.ndarray:
-    """Depths [H, W] as colours [H, W, 3] uint8; near is bright, far and nothing are dark."""
+    """Depths [H, W] as colours [H, W, 3] uint8; near is bright and far dark."""
     return color_map(1 - (depth - near) / (far - near), "magma")
 
 

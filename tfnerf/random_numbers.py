@@ -22,7 +22,6 @@ class Stream(enum.IntEnum):
     COARSE_NOISE = 2
     FINE_NOISE = 3
     VIEW = 4
-    PIXELS = 5
 
 
 def random_bits(shape: list[int], seed: int, step: tf.Tensor, stream: Stream) -> tf.Tensor:

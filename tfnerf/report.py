@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from types import TracebackType
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfnerf.errors import UserError, first_line
 from tfnerf.images import write_png
 from tfnerf.metrics import psnr_of
 from tfnerf.run_folder import RunFolder
@@ -83,10 +86,9 @@ class TrainingReport:
         if metrics.coarse_error:
             values["psnr_coarse"] = psnr_of(metrics.coarse_error)
         self._folder.append_metrics({"step": step, **values})
-        with self._writer.as_default(step):
+        with self._tensorboard(step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
-        self._writer.flush()
         if self._bar.disable:
             left = values["seconds_per_step"] * (self._bar.total - step)
             _log.info(
@@ -105,9 +107,19 @@ class TrainingReport:
 
     def show(self, step: int, name: str, sheet: np.ndarray) -> None:
         """Puts a picture [H, W, 3] uint8 into TensorBoard and into the folder."""
-        with self._writer.as_default(step):
+        with self._tensorboard(step):
             tf.summary.image(name, sheet[np.newaxis])
         write_png(self._folder.renders / f"{name}_{step:08d}.png", sheet)
+
+    @contextlib.contextmanager
+    def _tensorboard(self, step: int) -> Iterator[None]:
+        try:
+            with self._writer.as_default(step):
+                yield
+            self._writer.flush()
+        except tf.errors.OpError as error:
+            folder = self._folder.tensorboard
+            raise UserError(f"{folder}: cannot be written: {first_line(error)}") from None
 
     def _warn_of_collapse(self, step: int, metrics: Metrics) -> None:
         blank = metrics.contrast < _COLLAPSE_CONTRAST

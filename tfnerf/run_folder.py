@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +38,21 @@ class RunFolder:
         """The folder that the settings name."""
         return cls(Path(config.run.output_dir) / config.run.experiment)
 
+    def lock(self) -> None:
+        """Keeps other processes from training in the folder for as long as this one lives."""
+        try:
+            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until the end)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{self.path}: another process is training in it") from None
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from None
+
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
         try:
             with open(self.metrics, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps({key: _json(value) for key, value in line.items()}) + "\n")
         except OSError as error:
             raise UserError(f"{self.metrics}: cannot be written: {error.strerror}") from None
 
@@ -52,6 +64,11 @@ class RunFolder:
         kept = [line for line in lines if _step_of_line(line) <= step]
         if len(kept) < len(lines):
             write_file(self.metrics, "".join(kept))
+
+
+def _json(value: Any) -> Any:
+    """JSON has no infinity: the PSNR of a perfect batch is null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _step_of_line(line: str) -> float:

@@ -7,6 +7,7 @@ fields, so a name, its type, its default, its bounds and its help text are writt
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from typing import Any, Literal
 
@@ -20,11 +21,23 @@ def _flag(
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
+    only_for: tuple[str, ...] = (),
     changeable: bool = False,
 ) -> Any:
-    """A field that is a flag. `changeable`: a resumed run may give it another value."""
+    """A field that is a flag.
+
+    Args:
+      default: its value if it is not given.
+      help: for `--help`.
+      at_least: lower bound.
+      above: exclusive lower bound.
+      at_most: upper bound.
+      only_for: the datasets that it means something for; none: all.
+      changeable: a resumed run may give it another value.
+    """
     metadata = {
-        "help": help,
+        "help": ", ".join(only_for) + ": " + help if only_for else help,
+        "only_for": only_for,
         "at_least": at_least,
         "above": above,
         "at_most": at_most,
@@ -49,7 +62,8 @@ def _check(name: str, value: Any, kind: Any, bounds: typing.Mapping[str, Any]) -
         raise UserError(f"--{name}={value}: expected one of {', '.join(choices)}")
     if value is None:
         return
-    # Written so that NaN fails each of them.
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"--{name}={value}: expected a finite number")
     if bounds["at_least"] is not None and not value >= bounds["at_least"]:
         raise UserError(f"--{name}={value}: expected at least {bounds['at_least']}")
     if bounds["above"] is not None and not value > bounds["above"]:
@@ -66,23 +80,31 @@ class SceneSettings(_Checked):
         "builtin", "Format of the scene; builtin is a scene that needs no files."
     )
     data_dir: str = _flag("", "Folder of the scene (tiny_nerf: the .npz file).")
-    shape: str = _flag("greek", "deepvoxels: which object of the data set.")
-    half_res: bool = _flag(False, "blender: train on images of half the size.")
+    shape: str = _flag("greek", "Which object of the data set.", only_for=("deepvoxels",))
+    half_res: bool = _flag(False, "Train on images of half the size.", only_for=("blender",))
     resize_straight_alpha: bool = _flag(
         False,
-        "blender: halve colour and alpha apart, as the original does, and set on the background "
+        "Halve colour and alpha apart, as the original does, and set on the background "
         "afterwards; this fringes edges. Off: background first.",
+        only_for=("blender",),
     )
     white_background: bool = _flag(
         False, "Set transparent images on white; otherwise their alpha is dropped."
     )
-    test_skip: int = _flag(1, "blender, deepvoxels: use every Nth test view.", at_least=1)
-    factor: int = _flag(1, "llff, transforms: shrink the images by this factor.", at_least=1)
-    spherify: bool = _flag(False, "llff: the cameras surround the scene and look inwards.")
+    test_skip: int = _flag(
+        1, "Use every Nth test view.", at_least=1, only_for=("blender", "deepvoxels")
+    )
+    factor: int = _flag(
+        1, "Shrink the images by this factor.", at_least=1, only_for=("llff", "transforms")
+    )
+    spherify: bool = _flag(
+        False, "The cameras surround the scene and look inwards.", only_for=("llff",)
+    )
     holdout_every: int = _flag(
         8,
-        "llff, transforms: every Nth view is held out for testing, from the first on; 0: none.",
+        "Every Nth view is held out for testing, from the first on; 0: none.",
         at_least=0,
+        only_for=("llff", "transforms"),
     )
     ndc: bool | None = _flag(
         None,
@@ -101,10 +123,22 @@ class SceneSettings(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for field in dataclasses.fields(self):
+            only_for = field.metadata["only_for"]
+            given = getattr(self, field.name) != field.default
+            if given and only_for and self.dataset not in only_for:
+                raise UserError(
+                    f"--{field.name}: means something for --dataset={' or '.join(only_for)} only, "
+                    f"found --dataset={self.dataset}"
+                )
         if self.near is not None and self.far is not None and self.near >= self.far:
             raise UserError(f"--near={self.near}: expected less than --far={self.far}")
         if self.ndc and self.dataset != "llff":
             raise UserError(f"--ndc: needs --dataset=llff, found --dataset={self.dataset}")
+        if self.ndc and self.spherify:
+            raise UserError("--ndc: is for forward-facing scenes, found --spherify")
+        if self.uses_ndc and (self.near is not None or self.far is not None):
+            raise UserError("--near and --far: rays in NDC go from 0 to 1; give --nondc too")
 
     @property
     def uses_ndc(self) -> bool:
@@ -156,12 +190,22 @@ class RenderSettings(_Checked):
         "auto", "Compile with XLA; auto: on GPUs, not on CPUs.", changeable=True
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_fine_samples and self.num_coarse_samples < 3:
+            raise UserError(
+                f"--num_coarse_samples={self.num_coarse_samples}: expected at least 3 to resample "
+                "from"
+            )
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings(_Checked):
     """How the networks are trained."""
 
-    seed: int = _flag(0, "Determines the initial weights and every batch.", at_least=0)
+    seed: int = _flag(
+        0, "Determines the initial weights and every batch.", at_least=0, at_most=2**32 - 1
+    )
     num_steps: int = _flag(200_000, "Steps in all.", at_least=1, changeable=True)
     batch_size: int = _flag(1024, "Rays a step, over all devices together.", at_least=1)
     batching: Literal["all_images", "one_image"] = _flag(

@@ -10,7 +10,7 @@ import logging
 import numpy as np
 
 from tfnerf import command_line
-from tfnerf.config import begin_run, config_from_flags, define_flags
+from tfnerf.config import config_from_flags, define_flags
 
 _log = logging.getLogger("tfnerf.train")
 
@@ -21,6 +21,7 @@ def main() -> int:
     # Here, so that --help and mistakes in flags need not wait for TensorFlow.
     command_line.import_tensorflow()
     from tfnerf.distribution import is_chief, make_strategy
+    from tfnerf.run_flags import begin_run
     from tfnerf.run_folder import RunFolder
     from tfnerf.scenes import load_scene
     from tfnerf.training_run import InterruptedRunError, train
@@ -62,11 +63,6 @@ def main() -> int:
     return 0
 
 
-def console() -> None:
-    """Entry point of the console script."""
+if __name__ == "__main__":
     define_flags()
     command_line.run(main)
-
-
-if __name__ == "__main__":
-    console()

@@ -54,7 +54,8 @@ class Trainer:
       strategy: devices to train on.
 
     Raises:
-      UserError: the batch cannot be shared evenly by the devices.
+      UserError: the batch cannot be shared evenly by the devices, or the scene begins at depth 0
+        and samples should be spaced in disparity.
     """
 
     def __init__(self, scene: Scene, config: Config, strategy: tf.distribute.Strategy):
@@ -64,6 +65,8 @@ class Trainer:
             raise UserError(
                 f"--batch_size={batch_size}: expected a multiple of the {num_replicas} devices"
             )
+        if config.rendering.lindisp and scene.near <= 0:
+            raise UserError(f"--lindisp: needs near > 0, found near {scene.near:g}")
         self._scene = scene
         self._config = config
         self._strategy = strategy

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import signal
 import time
+import zlib
 from types import FrameType
 
 import numpy as np
@@ -43,8 +44,15 @@ class InterruptedRunError(Exception):
         self.exit_status = 128 + number
 
 
+class _AskedToStopError(Exception):
+    """Breaks off a rendering."""
+
+
 class StopRequest:
-    """Remembers SIGTERM and SIGINT, so that a run stops between steps; a context manager."""
+    """Remembers SIGTERM or SIGINT, so that a run stops between steps; a context manager.
+
+    A second signal does at once what it does elsewhere.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
@@ -57,11 +65,15 @@ class StopRequest:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._restore()
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 def train(
@@ -113,13 +125,14 @@ class _TrainingRun:
                 "optimizer": self._trainer.optimizer.variables,
             },
         )
-        self._resume(strategy)
+        self._resume(config, strategy)
 
-    def _resume(self, strategy: tf.distribute.Strategy) -> None:
+    def _resume(self, config: Config, strategy: tf.distribute.Strategy) -> None:
         if self._chief:
             self._checkpoints.remove_unfinished()
         restored = self._checkpoints.restore_newest()
-        _check_same_step(self._trainer.step, strategy)
+        _check_same("step restored", self._trainer.step, strategy)
+        _check_same("flags (as a checksum)", _checksum(config), strategy)
         if restored is not None:
             _log.info("resuming after step %d", restored)
         if self._chief:
@@ -143,8 +156,12 @@ class _TrainingRun:
                 if report is not None:
                     report.add(progress, seconds)
                     self._write_what_is_due(report, progress.stop)
+                    if self._picture_is_due() and not progress.stop:
+                        self._show_held_out(report, request)
                 if progress.stop:
                     raise InterruptedRunError(self._trainer.step, request.signal or signal.SIGTERM)
+            if request.signal:
+                raise InterruptedRunError(self._trainer.step, request.signal)
 
     def _report(self) -> contextlib.AbstractContextManager[TrainingReport | None]:
         if not self._chief:
@@ -160,18 +177,28 @@ class _TrainingRun:
             report.write(step, self._trainer.learning_rate)
         if last or stop or step % settings.checkpoint_every == 0:
             self._checkpoints.save(step, settings.keep_checkpoints)
-        if settings.eval_every and step % settings.eval_every == 0:
-            self._show_held_out(report, step)
 
-    def _show_held_out(self, report: TrainingReport, step: int) -> None:
-        """Renders the held-out view in the middle of the split."""
+    def _picture_is_due(self) -> bool:
+        period = self._settings.eval_every
+        return period > 0 and self._trainer.step % period == 0 and self._scene.held_out is not None
+
+    def _show_held_out(self, report: TrainingReport, request: StopRequest) -> None:
+        """Renders the held-out view in the middle of the split, unless asked to stop meanwhile."""
         views = self._scene.held_out
-        if views is None:
-            return
+        assert views is not None
+
+        def watch(num_rays: int) -> None:
+            if request.signal:
+                raise _AskedToStopError
+
         index = len(views) // 2
-        image = self._renderer(views.cameras, index)
+        try:
+            image = self._renderer(views.cameras, index, watch)
+        except _AskedToStopError:
+            return
         truth = true_colors(self._scene, views, index)
-        report.show(step, "held_out", held_out_sheet(self._scene, image, truth))
+        sheet = held_out_sheet(self._scene, image, truth)
+        report.show(self._trainer.step, "held_out", sheet)
 
     def measure(self) -> list[ViewMetrics]:
         """Renders and measures some of the held-out views; only on the chief."""
@@ -183,7 +210,16 @@ class _TrainingRun:
         with tqdm(
             total=num_rays, desc="held-out views", unit="ray", unit_scale=True, disable=None
         ) as bar:
-            return measure_views(self._renderer, self._scene, views, bar.update)
+            measured = measure_views(self._renderer, self._scene, views, bar.update)
+        self._folder.append_metrics(
+            {
+                "step": self._trainer.step,
+                "held_out_views": len(measured),
+                "held_out_psnr": float(np.mean([view.psnr for view in measured])),
+                "held_out_ssim": float(np.mean([view.ssim for view in measured])),
+            }
+        )
+        return measured
 
 
 def _steps_per_call(seconds_per_step: float) -> int:
@@ -200,13 +236,19 @@ def _steps_until_due(step: int, settings: TrainingSettings) -> int:
     return min(*due, settings.num_steps - step)
 
 
-def _check_same_step(step: int, strategy: tf.distribute.Strategy) -> None:
-    """Raises UserError if the workers restored different checkpoints."""
-    steps = strategy.run(lambda: tf.constant(float(step)))
-    if float(strategy.reduce("MEAN", steps, axis=None)) != step:
+def _checksum(config: Config) -> int:
+    """Of what all workers must have alike, as an integer that a float32 holds exactly."""
+    text = repr((config.network, config.rendering, config.training))
+    return zlib.crc32(text.encode()) & 0xFFFFFF
+
+
+def _check_same(what: str, value: int, strategy: tf.distribute.Strategy) -> None:
+    """Raises UserError, on some worker at least, if the workers have different values."""
+    values = strategy.run(lambda: tf.constant(float(value)))
+    if float(strategy.reduce("MEAN", values, axis=None)) != value:
         raise UserError(
-            f"step {step} restored here and another on other workers: --output_dir must be a "
-            "folder that all of them share"
+            f"{what}: found {value} here and another value on another worker; give all of them "
+            "the same flags, and an --output_dir that they share"
         )
 
 

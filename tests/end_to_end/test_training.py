@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -87,7 +88,9 @@ def assert_same_weights(one: Path, other: Path) -> None:
 
 
 def metrics(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    """The lines of metrics.jsonl that training wrote."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if "loss" in line]
 
 
 @pytest.fixture(scope="module")
@@ -130,19 +133,25 @@ def test_killed_at_several_moments_and_resumed_equals_uninterrupted(
 ) -> None:
     run = tmp_path / "run"
     arguments = (tmp_path, "--experiment=run", "--num_steps=120")
+    checkpoints = run / "checkpoints"
+
+    def newest() -> int:
+        saved = list_checkpoints(checkpoints)
+        return step_of(saved[-1]) if saved else 0
+
     moments = (
-        lambda: (run / "flags.txt").exists(),  # before the first step
-        lambda: (run / "metrics.jsonl").exists(),  # between log lines and checkpoints
-        lambda: list((run / "checkpoints").glob(".step_*")),  # while a checkpoint is written
-        lambda: len(list_checkpoints(run / "checkpoints")) >= 2,
+        lambda start: (run / "flags.txt").exists(),  # before the first step
+        lambda start: (run / "metrics.jsonl").exists(),  # between log lines and checkpoints
+        lambda start: newest() > start or list(checkpoints.glob(".step_*")),  # while it saves
+        lambda start: newest() > start,
     )
     for moment in moments:
+        begin = newest()
         process = start(*arguments)
-        wait_for(moment, process)
+        wait_for(functools.partial(moment, begin), process)
         process.kill()
         process.communicate()
-        if list_checkpoints(run / "checkpoints"):
-            assert step_of(list_checkpoints(run / "checkpoints")[-1]) < 120
+        assert newest() < 120
     output = finish(start(*arguments))
     assert "resuming after step" in output
     assert_same_weights(uninterrupted, run)
@@ -163,9 +172,9 @@ def test_a_signal_saves_and_leaves_cleanly(
     assert "Traceback" not in output
     step = step_of(list_checkpoints(run / "checkpoints")[-1])
     assert f"stopped after step {step}" in output
-    if step < 120:
-        finish(start(tmp_path, "--experiment=run", "--num_steps=120"))
-        assert_same_weights(uninterrupted, run)
+    assert step < 120, "too fast to say anything: make the run longer"
+    finish(start(tmp_path, "--experiment=run", "--num_steps=120"))
+    assert_same_weights(uninterrupted, run)
 
 
 def test_a_finished_run_can_be_made_longer(uninterrupted: Path, tmp_path: Path) -> None:
@@ -200,8 +209,9 @@ def test_other_flags_are_refused_and_change_nothing(uninterrupted: Path) -> None
     [
         (["--dataset=llff", "--data_dir=/nowhere"], "error: /nowhere: no such folder"),
         (["--dataset=blender"], "error: --data_dir: not given"),
-        (["--dataset=nerf"], "--dataset=nerf"),
-        (["--no_such_flag"], "Unknown command line flag 'no_such_flag'"),
+        (["--dataset=nerf"], "error: flag --dataset=nerf: value should be one of"),
+        (["--no_such_flag"], "error: Unknown command line flag 'no_such_flag'"),
+        (["--flagfile=/nowhere.txt"], "error: "),
         (["train"], "error: train: not a flag"),
         (["--batch_size=0"], "error: --batch_size=0: expected at least 1"),
         (["--output_dir=/dev/null/runs"], "error: /dev/null/runs/default: "),
@@ -211,8 +221,26 @@ def test_other_flags_are_refused_and_change_nothing(uninterrupted: Path) -> None
 def test_mistakes_end_in_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
     output = finish(start(tmp_path / "runs", *arguments), 1)
     assert message in output
-    assert "Traceback" not in output
+    assert len(output.splitlines()) == 1, output
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_first_start_that_fails_does_not_bind_the_next(tmp_path: Path) -> None:
+    arguments = (tmp_path, "--experiment=run", "--num_steps=20", "--batching=one_image")
+    output = finish(start(*arguments, "--batch_size=999999"), 1)
+    assert "error: --batch_size=999999: expected at most the 4096 pixels" in output
+    finish(start(*arguments, "--batch_size=32"))
+    output = finish(start(*arguments, "--batch_size=32", "--num_steps=10"), 1)
+    assert "--num_steps=10: the run in" in output and "has done 20 steps" in output
+
+
+def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
+    arguments = (tmp_path, "--experiment=run", "--num_steps=1000000")
+    first = start(*arguments)
+    wait_for((tmp_path / "run" / "metrics.jsonl").exists, first)
+    assert "another process is training in it" in finish(start(*arguments), 1)
+    first.send_signal(signal.SIGTERM)
+    finish(first, 128 + signal.SIGTERM)
 
 
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
@@ -250,13 +278,18 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def start_two_workers(output_dir: Path, num_steps: int) -> list[subprocess.Popen]:
+def start_two_workers(
+    output_dir: Path, num_steps: int, *own_arguments: list[str]
+) -> list[subprocess.Popen]:
+    """Two processes of one cluster, each with arguments of its own behind the common ones."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
     workers = []
     for index in range(2):
         task = {"type": "worker", "index": index}
         env = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
-        workers.append(start(output_dir, "--experiment=run", f"--num_steps={num_steps}", env=env))
+        own = own_arguments[index] if own_arguments else []
+        common = ["--experiment=run", f"--num_steps={num_steps}"]
+        workers.append(start(output_dir, *common, *own, env=env))
     return workers
 
 
@@ -280,6 +313,12 @@ def test_a_signal_to_one_worker_stops_both(tmp_path: Path) -> None:
     outputs = [finish(process, 128 + signal.SIGTERM) for process in (worker, chief)]
     step = step_of(list_checkpoints(run / "checkpoints")[-1])
     assert all(f"stopped after step {step}" in output for output in outputs)
+
+
+def test_workers_with_different_flags_are_refused(tmp_path: Path) -> None:
+    workers = start_two_workers(tmp_path, 100, [], ["--learning_rate=1e-2"])
+    outputs = [finish(worker, 1) for worker in workers]
+    assert any("flags (as a checksum): found" in output for output in outputs)
 
 
 def test_two_workers_train_like_one_process(uninterrupted: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tfnerf.cameras import Cameras
 from tfnerf.errors import UserError
 from tfnerf.scenes.files import (
     check_pose,
+    list_files,
     names_of,
     read_frames,
     read_images,
@@ -30,7 +31,7 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
     present = [
         split
         for split in splits
-        if split == "train" or (folder / f"transforms_{split}.json").exists()
+        if split == "train" or folder / f"transforms_{split}.json" in list_files(folder)
     ]
     return Scene(
         name=folder.name,

@@ -9,7 +9,14 @@ import numpy as np
 
 from tfnerf.cameras import Cameras
 from tfnerf.errors import UserError
-from tfnerf.scenes.files import check_pose, list_images, names_of, read_images, require_folder
+from tfnerf.scenes.files import (
+    check_pose,
+    list_files,
+    list_images,
+    names_of,
+    read_images,
+    require_folder,
+)
 from tfnerf.scenes.scene import Scene, Views
 from tfnerf.settings import SceneSettings
 
@@ -42,19 +49,21 @@ def _mean_distance(train_folder: Path, views: dict[str, Views]) -> float:
     if "train" in views:
         poses = views["train"].cameras.camera_to_world
     else:
-        poses = _read_poses(sorted((train_folder / "pose").glob("*.txt")))
+        poses = _read_poses(_list_poses(train_folder))
     return float(np.mean(np.linalg.norm(poses[:, :, 3], axis=-1)))
 
 
 def _load_split(folder: Path, skip: int) -> Views:
     require_folder(folder)
-    image_paths = list_images(folder / "rgb")[::skip]
-    pose_paths = sorted(require_folder(folder / "pose").glob("*.txt"))[::skip]
-    if len(image_paths) != len(pose_paths) or not image_paths:
+    image_paths = list_images(folder / "rgb")
+    pose_paths = _list_poses(folder)
+    unpaired = {path.stem for path in image_paths} ^ {path.stem for path in pose_paths}
+    if unpaired or not image_paths:
         raise UserError(
-            f"{folder}: found {len(image_paths)} images and {len(pose_paths)} poses, expected as "
-            "many of each"
+            f"{folder}: found {len(image_paths)} images and {len(pose_paths)} poses, expected one "
+            f"pose for each image (see {', '.join(sorted(unpaired)[:3]) or 'rgb'})"
         )
+    image_paths, pose_paths = image_paths[::skip], pose_paths[::skip]
     images = read_images(image_paths)
     height, width = images.shape[1:3]
     focal = _read_focal(folder / "intrinsics.txt", height)
@@ -64,6 +73,10 @@ def _load_split(folder: Path, skip: int) -> Views:
         cameras=Cameras.pinhole(_read_poses(pose_paths), height, width, focal),
         names=names_of(image_paths),
     )
+
+
+def _list_poses(folder: Path) -> list[Path]:
+    return [path for path in list_files(folder / "pose") if path.suffix == ".txt"]
 
 
 def _read_poses(paths: Sequence[Path]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,11 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
 
 def require_folder(path: Path) -> Path:
     """The folder, or UserError if there is none."""
-    if not path.is_dir():
+    try:
+        found = path.is_dir()
+    except OSError as error:
+        raise UserError(f"{path}: not readable: {error.strerror}") from None
+    if not found:
         raise UserError(f"{path}: no such folder")
     return path
 
@@ -38,10 +43,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_number(content: dict[str, Any], key: str, path: Path) -> float:
     """A finite number of a JSON object."""
-    value = content.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
-        raise UserError(f"{path}: {key} is {value!r}, expected a finite number")
-    return float(value)
+    value: Any = content.get(key)
+    try:
+        numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+        number = float(value) if numeric else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise UserError(f"{path}: {key} is {value!r:.40}, expected a finite number")
+    return number
 
 
 def read_frames(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
@@ -60,7 +70,7 @@ def check_pose(matrix: Any, where: str) -> np.ndarray:
     """A camera_to_world matrix as [3, 4] float64, or UserError if it cannot be one."""
     try:
         pose = np.asarray(matrix, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{where}: the pose is not a matrix of numbers") from None
     if pose.shape not in ((4, 4), (3, 4)):
         raise UserError(f"{where}: the pose has shape {list(pose.shape)}, expected [4, 4]")
@@ -116,7 +126,15 @@ def shrink(image: np.ndarray, factor: int) -> np.ndarray:
 
 def list_images(folder: Path) -> list[Path]:
     """The image files of a folder, by name."""
-    return sorted(path for path in require_folder(folder).iterdir() if _is_image(path))
+    return [path for path in list_files(folder) if _is_image(path)]
+
+
+def list_files(folder: Path) -> list[Path]:
+    """What is in a folder, by name."""
+    try:
+        return sorted(require_folder(folder).iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: not readable: {error.strerror}") from None
 
 
 def names_of(paths: Iterable[Path]) -> tuple[str, ...]:

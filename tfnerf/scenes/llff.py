@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from tfnerf.errors import UserError
 from tfnerf.files import flush_folder
 from tfnerf.scenes.files import (
     check_pose,
+    list_files,
     list_images,
     names_of,
     read_image,
@@ -49,15 +51,20 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
     folder = require_folder(Path(settings.data_dir))
     path = folder / "poses_bounds.npy"
     file_poses, bounds, size = read_poses_bounds(path)
-    image_paths = find_images(folder, settings.factor)
+    image_paths, images = read_shrunken(folder, settings.factor)
     if len(image_paths) != len(file_poses):
         raise UserError(
             f"{path}: found {len(file_poses)} rows, expected {len(image_paths)}, one for each "
             f"image in {image_paths[0].parent}"
         )
-    images = read_images(image_paths)
-    normalized = normalize(file_poses, bounds, spherify=settings.spherify)
     height, width = images.shape[1:3]
+    expected = size[:2] / settings.factor
+    if np.abs(expected - [height, width]).max() > 1:
+        raise UserError(
+            f"{image_paths[0].parent}: found images of {width} x {height} pixels, expected "
+            f"{expected[1]:g} x {expected[0]:g} by {path.name} and --factor={settings.factor}"
+        )
+    normalized = normalize(file_poses, bounds, spherify=settings.spherify)
     focal = float(size[2] / settings.factor)
     views = Views(
         images=images,
@@ -96,8 +103,10 @@ def read_poses_bounds(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: not readable as .npy: {error}") from None
-    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 17 or not len(rows):
-        raise UserError(f"{path}: found shape {getattr(rows, 'shape', None)}, expected [V, 17]")
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "fiu":
+        raise UserError(f"{path}: expected an array of numbers")
+    if rows.ndim != 2 or rows.shape[1] != 17 or not len(rows):
+        raise UserError(f"{path}: found shape {rows.shape}, expected [V, 17]")
     rows = rows.astype(np.float64)
     if not np.isfinite(rows).all():
         view = int(np.flatnonzero(~np.isfinite(rows).all(1))[0])
@@ -109,6 +118,8 @@ def read_poses_bounds(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             f"{path}: row {view} has near {bounds[view, 0]:g} and far {bounds[view, 1]:g}, "
             "expected 0 < near < far"
         )
+    if not (matrices[0, :, 4] > 0).all():
+        raise UserError(f"{path}: height, width and focal length are {matrices[0, :, 4]}, not > 0")
     down, right, back, position = (matrices[:, :, column] for column in range(4))
     poses = np.stack([right, -down, back, position], -1)
     for view, pose in enumerate(poses):
@@ -152,36 +163,49 @@ def normalize(
     return Normalized(poses, bounds, scene_to_file)
 
 
-def find_images(folder: Path, factor: int) -> list[Path]:
-    """The images shrunk by a factor: `images_<factor>`, made from `images` if it is not there."""
+def read_shrunken(folder: Path, factor: int) -> tuple[list[Path], np.ndarray]:
+    """The images shrunk by a factor: those in `images_<factor>`, made from `images` if need be.
+
+    Returns:
+      The files, and what is in them [V, H, W, 3 or 4].
+    """
     shrunken = folder / ("images" if factor == 1 else f"images_{factor}")
+    full_size = folder / "images"
     if not shrunken.is_dir():
-        full_size = folder / "images"
         if not full_size.is_dir():
-            found = sorted(path.name for path in folder.glob("images_*"))
+            found = [path.name for path in list_files(folder) if path.name.startswith("images")]
             raise UserError(
                 f"{shrunken}: no such folder, and no images to make it from; --factor={factor}, "
                 f"found {', '.join(found) or 'no folder of images'}"
             )
-        _make_shrunken(full_size, shrunken, factor)
-    paths = list_images(shrunken)
+        paths = _require_images(full_size)
+        try:
+            _make_shrunken(paths, shrunken, factor)
+        except OSError as error:
+            _log.warning("%s: not kept: %s", shrunken, error.strerror)
+            return paths, read_images(paths, factor)
+    paths = _require_images(shrunken)
+    return paths, read_images(paths)
+
+
+def _require_images(folder: Path) -> list[Path]:
+    paths = list_images(folder)
     if not paths:
-        raise UserError(f"{shrunken}: found no images")
+        raise UserError(f"{folder}: found no images")
     return paths
 
 
-def _make_shrunken(full_size: Path, shrunken: Path, factor: int) -> None:
+def _make_shrunken(paths: Sequence[Path], shrunken: Path, factor: int) -> None:
     """Fills `shrunken` with smaller copies; it appears when it is complete."""
-    _log.info("shrinking the images of %s by %d into %s", full_size, factor, shrunken)
-    aside = shrunken.with_name(f".{shrunken.name}")
+    _log.info("shrinking %d images by %d into %s", len(paths), factor, shrunken)
+    aside = Path(tempfile.mkdtemp(prefix=f".{shrunken.name}.", dir=shrunken.parent))
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        for path in list_images(full_size):
+        for path in paths:
             imageio.imwrite(aside / f"{path.stem}.png", shrink(read_image(path), factor))
+        aside.chmod(0o755)
         flush_folder(aside)
         aside.rename(shrunken)
-    except OSError as error:
-        raise UserError(f"{shrunken}: cannot be written: {error.strerror}") from None
+    except FileExistsError:
+        pass  # another process was faster
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -58,7 +58,7 @@ class Scene:
     """[4, 4] float64, from scene units and axes to those of the files."""
 
     def __post_init__(self) -> None:
-        if not len(self.splits.get("train", ())):
+        if "train" in self.splits and not len(self.train):
             raise UserError(f"{self.name}: no training views")
         if not self.near < self.far:
             raise UserError(

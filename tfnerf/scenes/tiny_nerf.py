@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tfnerf.cameras import Cameras
-from tfnerf.errors import UserError
+from tfnerf.errors import UserError, first_line
 from tfnerf.scenes.files import check_pose
 from tfnerf.scenes.scene import Scene, Views
 from tfnerf.settings import SceneSettings
@@ -49,22 +48,23 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, float]:
         path = path / "tiny_nerf_data.npz"
     try:
         with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in ("images", "poses", "focal")}
+            images, poses, focal = (content[name] for name in ("images", "poses", "focal"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except KeyError as error:
         raise UserError(f"{path}: expected arrays images, poses and focal: {error}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not readable as .npz: {error}") from None
-    images, focal = arrays["images"], arrays["focal"]
-    if images.ndim != 4 or images.shape[-1] != 3 or len(images) != len(arrays["poses"]):
+    except Exception as error:  # damaged archives are met with errors of many kinds
+        raise UserError(f"{path}: not readable as .npz: {first_line(error)}") from None
+    if not all(array.dtype.kind in "fiu" for array in (images, poses, focal)):
+        raise UserError(f"{path}: expected images, poses and focal to be numbers")
+    if images.ndim != 4 or images.shape[-1] != 3 or poses.shape != (len(images), 4, 4):
         raise UserError(
-            f"{path}: found images {images.shape} and poses {arrays['poses'].shape}, "
-            "expected [V, H, W, 3] and [V, 4, 4]"
+            f"{path}: found images {images.shape} and poses {poses.shape}, expected [V, H, W, 3] "
+            "and [V, 4, 4]"
         )
-    if not (np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
-        raise UserError(f"{path}: images hold values that are not from 0 to 1")
+    if not images.size or not (images.min() >= 0 and images.max() <= 1):
+        raise UserError(f"{path}: expected images of values from 0 to 1")
     if focal.size != 1 or not np.isfinite(focal).all() or focal.item() <= 0:
         raise UserError(f"{path}: focal is {focal}, expected one positive number")
-    poses = [check_pose(pose, f"{path}: view {view}") for view, pose in enumerate(arrays["poses"])]
-    return images, np.stack(poses), float(focal.item())
+    checked = [check_pose(pose, f"{path}: view {view}") for view, pose in enumerate(poses)]
+    return images, np.stack(checked), float(focal.item())

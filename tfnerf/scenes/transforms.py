@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfnerf.camera_paths import meeting_point
-from tfnerf.cameras import Cameras
+from tfnerf.cameras import Cameras, distort, undistort
 from tfnerf.errors import UserError
 from tfnerf.scenes.files import (
     check_pose,
@@ -147,7 +147,24 @@ def _cameras(
     height, width = images.shape[1:3]
     intrinsics = [_intrinsics({**content, **frame}, width, height, path) for frame in frames]
     focal, center, distortion = (np.array(column, np.float32) for column in zip(*intrinsics))
-    return Cameras(poses.astype(np.float32), focal, center, distortion, height, width)
+    cameras = Cameras(poses.astype(np.float32), focal, center, distortion, height, width)
+    _check_distortion(cameras, path)
+    return cameras
+
+
+def _check_distortion(cameras: Cameras, path: Path) -> None:
+    """Raises UserError if no light can have reached the border of an image through its lens."""
+    x, y = np.meshgrid([0, cameras.width / 2, cameras.width], [0, cameras.height])
+    pixels = np.stack([x.ravel(), y.ravel()], -1).astype(np.float32)
+    for focal, center, distortion in zip(cameras.focal, cameras.center, cameras.distortion):
+        plane = (pixels - center) / focal
+        lens = np.tile(distortion, [len(plane), 1])
+        error = np.abs(distort(undistort(plane, lens), lens) - plane)
+        if not error.max() < 1 / focal.max():
+            values = ", ".join(f"{key} {value:g}" for key, value in zip(_DISTORTION, distortion))
+            raise UserError(
+                f"{path}: {values}: a lens cannot bend light so much, expected smaller ones"
+            )
 
 
 def _intrinsics(
@@ -179,7 +196,8 @@ def _intrinsics(
             f"{full_width:g} and {full_height:g}, expected positive numbers"
         )
     scale_x, scale_y = width / full_width, height / full_height
-    if abs(scale_x / scale_y - 1) > 0.02:
+    # Shrinking rounds to whole pixels, and so do some scripts.
+    if abs(full_height * scale_x - height) > max(1, 0.02 * height):
         raise UserError(
             f"{path}: w and h are {full_width:g} x {full_height:g}, but the images have "
             f"{width} x {height} pixels: another shape"

@@ -1,0 +1,1 @@
+"""Packaging a trained scene as a SavedModel: to be written."""

@@ -1,0 +1,1 @@
+"""Answering requests for rays over gRPC: to be written."""
