@@ -85,6 +85,16 @@ def test_two_devices_sum_to_the_gradient_of_one() -> None:
     np.testing.assert_allclose(moved[0], moved[1], atol=1e-7)
 
 
+@pytest.mark.parametrize("rays_per_chunk", [1, 10, 40])
+def test_chunks_need_less_memory_and_change_nothing(rays_per_chunk: int) -> None:
+    """64 rays as 64, 8 and 2 chunks of equal size."""
+    whole = one_device(small_scene(), small_config())
+    chunked = one_device(small_scene(), small_config(rays_per_chunk=rays_per_chunk))
+    assert chunked._num_chunks == {1: 64, 10: 8, 40: 2}[rays_per_chunk]
+    np.testing.assert_allclose(chunked.run(3).metrics, whole.run(3).metrics, rtol=1e-4)
+    np.testing.assert_allclose(weights(chunked), weights(whole), atol=1e-4)
+
+
 def test_same_seed_same_weights() -> None:
     runs = [one_device(small_scene(), small_config(seed=seed)) for seed in (3, 3, 4)]
     for trainer in runs:

@@ -41,7 +41,7 @@ class RunFolder:
     def lock(self) -> None:
         """Keeps other processes from training in the folder for as long as this one lives."""
         try:
-            self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until the end)
+            self._lock = open(self.path / ".lock", "a")  # noqa: SIM115 (held until the end)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{self.path}: another process is training in it") from None

@@ -184,7 +184,10 @@ class RenderSettings(_Checked):
     )
     jitter: bool = _flag(True, "Draw samples at random within their intervals while training.")
     rays_per_chunk: int = _flag(
-        4096, "Rays rendered at a time; less needs less memory.", at_least=1, changeable=True
+        4096,
+        "Rays that a device renders at a time, to train on or to show; less needs less memory.",
+        at_least=1,
+        changeable=True,
     )
     jit_compile: Literal["auto", "on", "off"] = _flag(
         "auto", "Compile with XLA; auto: on GPUs, not on CPUs.", changeable=True

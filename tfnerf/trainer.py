@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import keras
@@ -71,6 +72,10 @@ class Trainer:
         self._config = config
         self._strategy = strategy
         self._rays_per_replica = batch_size // num_replicas
+        self._num_chunks = _smallest_divisor(
+            self._rays_per_replica,
+            at_least=math.ceil(self._rays_per_replica / config.rendering.rays_per_chunk),
+        )
         self._batches = TrainingBatches(scene, config.rendering, config.training)
         keras.utils.set_random_seed(config.training.seed)
         # Under the scope and before the first trace, or each replica would train on its own.
@@ -141,11 +146,30 @@ class Trainer:
         """One step of one replica: its part of the batch, its part of the metrics [6]."""
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         first = tf.cast(replica, tf.int64) * self._rays_per_replica
-        batch = self._batches(self.optimizer.iterations.value, first, self._rays_per_replica)
-        metrics, gradients = self._loss_and_gradients(batch)
+        step = tf.convert_to_tensor(self.optimizer.iterations.value)
+        num_rays = self._rays_per_replica // self._num_chunks
+
+        def chunk(index: tf.Tensor | int) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            start = first + tf.cast(index, tf.int64) * num_rays
+            metrics, gradients = self._loss_and_gradients(self._batches(step, start, num_rays))
+            return tf.stack(metrics), gradients
+
+        def add_chunk(index: tf.Tensor, sums: tf.Tensor, totals: list[tf.Tensor]) -> tuple:
+            metrics, gradients = chunk(index)
+            return index + 1, sums + metrics, [a + b for a, b in zip(totals, gradients)]
+
+        sums, gradients = chunk(0)
+        if self._num_chunks > 1:
+            # One after the other, or all their activations would be in memory together.
+            _, sums, gradients = tf.while_loop(
+                lambda index, *_: index < self._num_chunks,
+                add_chunk,
+                (tf.constant(1), sums, gradients),
+                parallel_iterations=1,
+            )
         # Keras sums the gradients over the replicas.
         self.optimizer.apply(gradients, self.model.trainable_variables)
-        return tf.stack(metrics)
+        return sums
 
     def loss_and_gradients(self, batch: Batch) -> tuple[Metrics, list[tf.Tensor]]:
         """A batch's share of the global batch's metrics and gradients.
@@ -187,3 +211,7 @@ class Trainer:
             unsound=tf.cast(~sound, tf.float32),
         )
         return metrics, gradients
+
+
+def _smallest_divisor(number: int, *, at_least: int) -> int:
+    return next(n for n in range(at_least, number + 1) if number % n == 0)

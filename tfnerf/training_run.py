@@ -95,9 +95,8 @@ def train(
         return run.measure()
     except tf.errors.ResourceExhaustedError as error:
         raise UserError(
-            f"out of memory: lower --batch_size={config.training.batch_size} for training, "
-            f"--rays_per_chunk={config.rendering.rays_per_chunk} for rendering "
-            f"({first_line(error)})"
+            f"out of memory: give a lower --rays_per_chunk than {config.rendering.rays_per_chunk}; "
+            f"it changes memory and speed, not results ({first_line(error)})"
         ) from None
     except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
         raise UserError(

@@ -20,6 +20,8 @@ import tensorflow as tf
 from tfnerf.checkpoints import list_checkpoints, step_of
 
 ROOT = Path(__file__).parents[2]
+QUIET = "TF_CPP_MIN_LOG_LEVEL"
+"""Set for the tests, but not for users: commands are to be quiet of their own accord."""
 SMALL = (
     "--dataset=builtin",
     "--white_background",
@@ -55,7 +57,7 @@ def start(
     return subprocess.Popen(
         [*command, *arguments],
         cwd=ROOT,
-        env={**os.environ, **(env or {})},
+        env={name: value for name, value in {**os.environ, **(env or {})}.items() if name != QUIET},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
