@@ -154,6 +154,7 @@ def measure_host_overhead(scene: Scene) -> dict[str, float]:
         nonlocal inside
         inside = 0.0
         config = Config(
+            scene=SceneSettings(ndc=False),
             rendering=_PAPER,
             training=dataclasses.replace(settings, num_steps=last_step),
             run=RunSettings(output_dir=folder),

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from tfnerf.errors import UserError
 
@@ -77,4 +78,5 @@ def _log_to_stderr() -> None:
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     log.propagate = False
+    absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("tensorflow").setLevel(logging.WARNING)

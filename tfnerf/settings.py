@@ -184,7 +184,7 @@ class RenderSettings(_Checked):
     )
     jitter: bool = _flag(True, "Draw samples at random within their intervals while training.")
     rays_per_chunk: int = _flag(
-        4096,
+        1024,
         "Rays that a device renders at a time, to train on or to show; less needs less memory.",
         at_least=1,
         changeable=True,
