@@ -92,10 +92,13 @@ def test_a_run_that_shows_something_or_has_nothing_to_show_is_not(
     assert not caplog.records
 
 
-def test_lines_of_steps_to_be_done_again_are_dropped(folder: RunFolder) -> None:
+@pytest.mark.parametrize("cut", ["", '{"step": 1', '{"step": 15}'])
+def test_lines_of_steps_to_be_done_again_are_dropped(folder: RunFolder, cut: str) -> None:
+    """So is a last line that a kill cut, were it only of its end."""
     for step in (10, 20, 30):
         folder.append_metrics({"step": step})
     with open(folder.metrics, "a") as file:
-        file.write('{"step": 4')
+        file.write(cut)
     folder.drop_metrics_after(20)
-    assert [line["step"] for line in lines(folder)] == [10, 20]
+    folder.append_metrics({"step": 25})
+    assert [line["step"] for line in lines(folder)] == [10, 20, 25]

@@ -72,7 +72,8 @@ def _json(value: Any) -> Any:
 
 
 def _step_of_line(line: str) -> float:
+    """Infinite if a kill cut the line, be it only its end."""
     try:
-        return float(json.loads(line)["step"])
+        return float(json.loads(line)["step"]) if line.endswith("\n") else math.inf
     except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return math.inf

@@ -79,7 +79,7 @@ class SceneSettings(_Checked):
     dataset: Literal["builtin", "blender", "llff", "deepvoxels", "transforms", "tiny_nerf"] = _flag(
         "builtin", "Format of the scene; builtin is a scene that needs no files."
     )
-    data_dir: str = _flag("", "Folder of the scene (tiny_nerf: the .npz file).")
+    data_dir: str = _flag("", "Folder of the scene.")
     shape: str = _flag("greek", "Which object of the data set.", only_for=("deepvoxels",))
     half_res: bool = _flag(False, "Train on images of half the size.", only_for=("blender",))
     resize_straight_alpha: bool = _flag(
