@@ -79,11 +79,11 @@ def measure_step(scene: Scene) -> dict[str, float]:
     config = Config(
         rendering=_PAPER, training=TrainingSettings(batch_size=1024, num_steps=1_000_000)
     )
-    compiled = {
-        name: Trainer(scene, _with_jit(config, jit), tf.distribute.get_strategy())
-        for name, jit in (("compiled", "off"), ("compiled_xla", "on"))
-    }
-    eager = Trainer(scene, _with_jit(config, "off"), tf.distribute.get_strategy())
+    in_bfloat16 = dataclasses.replace(config, network=NetworkSettings(mixed_precision=True))
+    compiled, xla, mixed, eager = (
+        Trainer(scene, _with_jit(variant, jit), tf.distribute.get_strategy())
+        for variant, jit in ((config, "off"), (config, "on"), (in_bfloat16, "off"), (config, "off"))
+    )
     matrix = np.random.default_rng(0).random([_SGEMM_SIZE, _SGEMM_SIZE], np.float32)
 
     def eager_step() -> None:
@@ -93,8 +93,9 @@ def measure_step(scene: Scene) -> dict[str, float]:
 
     calls = {
         "sgemm": lambda: matrix @ matrix,
-        "compiled": lambda: compiled["compiled"].run(1),
-        "compiled_xla": lambda: compiled["compiled_xla"].run(1),
+        "compiled": lambda: compiled.run(1),
+        "compiled_xla": lambda: xla.run(1),
+        "compiled_mixed": lambda: mixed.run(1),
         "eager": eager_step,
     }
     for call in calls.values():
@@ -106,14 +107,16 @@ def measure_step(scene: Scene) -> dict[str, float]:
     median = {name: statistics.median(values) for name, values in times.items()}
     peak = 2 * _SGEMM_SIZE**3 / median["sgemm"]
     rays = config.training.batch_size
-    achieved = rays * _flops_per_ray(compiled["compiled"].model) / median["compiled"]
+    achieved = rays * _flops_per_ray(compiled.model) / median["compiled"]
     return {
         "sgemm_gflops": peak / 1e9,
         "rays_per_second": rays / median["compiled"],
         "rays_per_second_xla": rays / median["compiled_xla"],
+        "rays_per_second_mixed_precision": rays / median["compiled_mixed"],
         "rays_per_second_eager": rays / median["eager"],
         "compiled_over_eager": median["eager"] / median["compiled"],
         "xla_over_compiled": median["compiled"] / median["compiled_xla"],
+        "mixed_precision_over_compiled": median["compiled"] / median["compiled_mixed"],
         "fraction_of_sgemm": achieved / peak,
         "paper_step_seconds": median["compiled"],
     }

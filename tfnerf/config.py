@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,8 @@ def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
 
 def _absolute(path: str) -> str:
     try:
-        return str(Path(path).expanduser().absolute())
+        # Not resolve(): a link should be free to point elsewhere tomorrow.
+        return os.path.abspath(Path(path).expanduser())  # noqa: PTH100
     except RuntimeError as error:
         raise UserError(f"{path}: {error}") from None
 

@@ -166,7 +166,8 @@ class NetworkSettings(_Checked):
     )
     use_viewdirs: bool = _flag(True, "Colours depend on the view direction.")
     mixed_precision: bool = _flag(
-        False, "Hidden layers compute in bfloat16; for GPUs and TPUs that are faster at it."
+        False,
+        "Hidden layers compute in bfloat16; for devices that are faster at it, CPUs with AMX too.",
     )
 
 

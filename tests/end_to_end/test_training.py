@@ -20,6 +20,8 @@ import tensorflow as tf
 from tfnerf.checkpoints import list_checkpoints, step_of
 
 ROOT = Path(__file__).parents[2]
+NUM_STEPS = 300
+"""So many that a run can be disturbed before it ends, on a fast machine too."""
 QUIET = "TF_CPP_MIN_LOG_LEVEL"
 """Set for the tests, but not for users: commands are to be quiet of their own accord."""
 SMALL = (
@@ -97,9 +99,9 @@ def metrics(run: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 120 steps that nothing disturbed."""
+    """A run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    output = finish(start(folder, "--experiment=run", "--num_steps=120"))
+    output = finish(start(folder, "--experiment=run", f"--num_steps={NUM_STEPS}"))
     assert "1 held-out views: PSNR" in output
     return folder / "run"
 
@@ -108,9 +110,9 @@ def test_a_run_leaves_everything_that_later_commands_need(uninterrupted: Path) -
     flags = (uninterrupted / "flags.txt").read_text()
     assert "--net_width=16\n" in flags and "# tensorflow 2.21" in flags and "# commit " in flags
     steps = [step_of(path) for path in list_checkpoints(uninterrupted / "checkpoints")]
-    assert steps == [80, 100, 120]
+    assert steps == [NUM_STEPS - 40, NUM_STEPS - 20, NUM_STEPS]
     lines = metrics(uninterrupted)
-    assert [line["step"] for line in lines] == list(range(10, 130, 10))
+    assert [line["step"] for line in lines] == list(range(10, NUM_STEPS + 10, 10))
     assert lines[-1]["loss"] < lines[0]["loss"]
     assert {"loss", "psnr", "psnr_coarse", "learning_rate", "rays_per_second"} <= lines[0].keys()
     assert list((uninterrupted / "tensorboard").glob("events*"))
@@ -134,7 +136,7 @@ def test_killed_at_several_moments_and_resumed_equals_uninterrupted(
     uninterrupted: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    arguments = (tmp_path, "--experiment=run", "--num_steps=120")
+    arguments = (tmp_path, "--experiment=run", f"--num_steps={NUM_STEPS}")
     checkpoints = run / "checkpoints"
 
     def newest() -> int:
@@ -153,11 +155,11 @@ def test_killed_at_several_moments_and_resumed_equals_uninterrupted(
         wait_for(functools.partial(moment, begin), process)
         process.kill()
         process.communicate()
-        assert newest() < 120
+        assert newest() < NUM_STEPS
     output = finish(start(*arguments))
     assert "resuming after step" in output
     assert_same_weights(uninterrupted, run)
-    assert [line["step"] for line in metrics(run)] == list(range(10, 130, 10))
+    assert [line["step"] for line in metrics(run)] == list(range(10, NUM_STEPS + 10, 10))
     assert not list((run / "checkpoints").glob(".*"))
 
 
@@ -174,14 +176,14 @@ def test_a_signal_saves_and_leaves_cleanly(
     assert "Traceback" not in output
     step = step_of(list_checkpoints(run / "checkpoints")[-1])
     assert f"stopped after step {step}" in output
-    assert step < 120, "too fast to say anything: make the run longer"
-    finish(start(tmp_path, "--experiment=run", "--num_steps=120"))
+    assert step < NUM_STEPS, "too fast to say anything: make the run longer"
+    finish(start(tmp_path, "--experiment=run", f"--num_steps={NUM_STEPS}"))
     assert_same_weights(uninterrupted, run)
 
 
 def test_a_finished_run_can_be_made_longer(uninterrupted: Path, tmp_path: Path) -> None:
     finish(start(tmp_path, "--experiment=run", "--num_steps=30"))
-    finish(start(tmp_path, "--experiment=run", "--num_steps=120"))
+    finish(start(tmp_path, "--experiment=run", f"--num_steps={NUM_STEPS}"))
     assert_same_weights(uninterrupted, tmp_path / "run")
 
 
@@ -190,7 +192,7 @@ def test_a_corrupt_newest_checkpoint_falls_back(uninterrupted: Path, tmp_path: P
     newest = list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
     data = next(newest.glob("*.data*"))
     data.write_bytes(data.read_bytes()[:100])
-    output = finish(start(tmp_path, "--experiment=run", "--num_steps=120"))
+    output = finish(start(tmp_path, "--experiment=run", f"--num_steps={NUM_STEPS}"))
     assert "step_00000080: damaged checkpoint" in output
     assert "resuming after step 60" in output
     assert_same_weights(uninterrupted, tmp_path / "run")
@@ -199,7 +201,10 @@ def test_a_corrupt_newest_checkpoint_falls_back(uninterrupted: Path, tmp_path: P
 def test_other_flags_are_refused_and_change_nothing(uninterrupted: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
     output = finish(
-        start(uninterrupted.parent, "--experiment=run", "--num_steps=120", "--net_width=8"), 1
+        start(
+            uninterrupted.parent, "--experiment=run", f"--num_steps={NUM_STEPS}", "--net_width=8"
+        ),
+        1,
     )
     assert output.count("error: ") == 1
     assert "--net_width=8: the run in" in output and "--net_width=16" in output
@@ -258,7 +263,7 @@ def test_a_full_disk_loses_nothing(uninterrupted: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     finish(start(tmp_path, "--experiment=run", "--num_steps=60"))
     full = {resource.RLIMIT_FSIZE: 8192}
-    output = finish(start(tmp_path, "--experiment=run", "--num_steps=120", limits=full), 1)
+    output = finish(start(tmp_path, "--experiment=run", f"--num_steps={NUM_STEPS}", limits=full), 1)
     assert output.count("error: ") == 1
     assert "step_00000080: the checkpoint cannot be written" in output
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [
@@ -266,7 +271,7 @@ def test_a_full_disk_loses_nothing(uninterrupted: Path, tmp_path: Path) -> None:
         "step_00000040",
         "step_00000060",
     ]
-    finish(start(tmp_path, "--experiment=run", "--num_steps=120"))
+    finish(start(tmp_path, "--experiment=run", f"--num_steps={NUM_STEPS}"))
     assert_same_weights(uninterrupted, run)
 
 
@@ -324,12 +329,12 @@ def test_workers_with_different_flags_are_refused(tmp_path: Path) -> None:
 
 
 def test_two_workers_train_like_one_process(uninterrupted: Path, tmp_path: Path) -> None:
-    for worker in start_two_workers(tmp_path, 120):
+    for worker in start_two_workers(tmp_path, NUM_STEPS):
         finish(worker)
     one, both = weights(uninterrupted), weights(tmp_path / "run")
     assert one.keys() == both.keys()
-    assert metrics(tmp_path / "run")[-1]["step"] == 120
-    # Sums over workers round otherwise, and 120 steps of Adam make much of little.
-    first, last = metrics(uninterrupted), metrics(tmp_path / "run")
-    np.testing.assert_allclose(first[0]["loss"], last[0]["loss"], rtol=1e-3)
-    np.testing.assert_allclose(first[-1]["psnr"], last[-1]["psnr"], atol=0.3)
+    assert metrics(tmp_path / "run")[-1]["step"] == NUM_STEPS
+    # Sums over workers round otherwise, and hundreds of steps of Adam make much of little.
+    alone, together = metrics(uninterrupted), metrics(tmp_path / "run")
+    np.testing.assert_allclose(alone[0]["loss"], together[0]["loss"], rtol=1e-3)
+    np.testing.assert_allclose(alone[-1]["psnr"], together[-1]["psnr"], atol=0.5)
