@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -124,22 +125,19 @@ class TrainingBatches:
         coarse, fine = self._rendering.num_coarse_samples, self._rendering.num_fine_samples
         std = self._rendering.density_noise_std
 
-        # Drawn for the whole batch, so that they don't depend on how devices share it.
-        def uniform(num_samples: int, stream: Stream) -> tf.Tensor | None:
-            if not (self._rendering.jitter and num_samples):
-                return None
+        def draw(distribution: Callable, num_samples: int, stream: Stream) -> tf.Tensor:
+            # For the whole batch, so that numbers don't depend on how devices share it.
             shape = [self._training.batch_size, num_samples]
-            return uniforms(shape, self._training.seed, step, stream)[first : first + count]
+            return distribution(shape, self._training.seed, step, stream)[first : first + count]
 
-        def noise(num_samples: int, stream: Stream) -> tf.Tensor | None:
-            if not std:
-                return None
-            shape = [self._training.batch_size, num_samples]
-            return std * normals(shape, self._training.seed, step, stream)[first : first + count]
-
-        return Draws(
-            jitter=uniform(coarse, Stream.JITTER),
-            resampling=uniform(fine, Stream.RESAMPLING),
-            coarse_noise=noise(coarse, Stream.COARSE_NOISE),
-            fine_noise=noise(coarse + fine, Stream.FINE_NOISE),
-        )
+        draws = Draws()
+        if self._rendering.jitter:
+            draws = draws._replace(jitter=draw(uniforms, coarse, Stream.JITTER))
+            if fine:
+                draws = draws._replace(resampling=draw(uniforms, fine, Stream.RESAMPLING))
+        if std:
+            draws = draws._replace(
+                coarse_noise=std * draw(normals, coarse, Stream.COARSE_NOISE),
+                fine_noise=std * draw(normals, coarse + fine, Stream.FINE_NOISE),
+            )
+        return draws

@@ -33,7 +33,8 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
         folder = base / _SPLIT_FOLDERS[split] / settings.shape
         if split == "train" or folder.is_dir():
             views[split] = _load_split(folder, 1 if split == "train" else settings.test_skip)
-    distance = _mean_distance(base / "train" / settings.shape, views)
+    train_poses = _read_poses(_list_poses(base / "train" / settings.shape))
+    distance = float(np.mean(np.linalg.norm(train_poses[:, :, 3], axis=-1)))
     return Scene(
         name=settings.shape,
         splits=views,
@@ -42,15 +43,6 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
         white_background=settings.white_background,
         pixel_centers=settings.pixel_centers,
     )
-
-
-def _mean_distance(train_folder: Path, views: dict[str, Views]) -> float:
-    """Mean distance of the training cameras from the origin."""
-    if "train" in views:
-        poses = views["train"].cameras.camera_to_world
-    else:
-        poses = _read_poses(_list_poses(train_folder))
-    return float(np.mean(np.linalg.norm(poses[:, :, 3], axis=-1)))
 
 
 def _load_split(folder: Path, skip: int) -> Views:
