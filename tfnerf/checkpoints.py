@@ -35,9 +35,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, variables: dict[str, Sequence[Any]]):
         self._folder = folder
-        self._checkpoint = tf.train.Checkpoint(
-            **{name: [variable.value for variable in group] for name, group in variables.items()}
-        )
+        self._checkpoint = _checkpoint_of(variables)
 
     def save(self, step: int, keep: int) -> Path:
         """Saves the variables and removes all but the newest `keep` checkpoints.
@@ -77,31 +75,61 @@ class Checkpoints:
         Raises:
           UserError: there are some, and none can be read.
         """
-        paths = list_checkpoints(self._folder)
-        for path in reversed(paths):
-            try:
-                self._read(path)
-                return step_of(path)
-            except UserError as error:
-                _log.warning("%s; trying the one before", error)
-        if paths:
-            raise UserError(f"{self._folder}: none of the {len(paths)} checkpoints can be read")
-        return None
+        if not list_checkpoints(self._folder):
+            return None
+        return _restore_newest(self._folder, self._checkpoint, everything=True)
 
     def remove_unfinished(self) -> None:
         """Sweeps what a killed run left under names that begin with a dot."""
         for path in self._folder.glob(".step_*"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def _read(self, path: Path) -> None:
-        # The variables exist already, so an incomplete file shows here and not on first use.
-        # TensorFlow meets damaged files with errors of many kinds, IndexError among them.
+
+def read_newest(folder: Path, variables: dict[str, Sequence[Any]]) -> int:
+    """Restores some of what was saved, from the newest checkpoint that can be read.
+
+    Args:
+      folder: of all checkpoints.
+      variables: as for `Checkpoints`; names may be left out.
+
+    Returns:
+      The step of the checkpoint.
+
+    Raises:
+      UserError: there are no checkpoints, or none can be read.
+    """
+    return _restore_newest(folder, _checkpoint_of(variables), everything=False)
+
+
+def _checkpoint_of(variables: dict[str, Sequence[Any]]) -> tf.train.Checkpoint:
+    return tf.train.Checkpoint(
+        **{name: [variable.value for variable in group] for name, group in variables.items()}
+    )
+
+
+def _restore_newest(folder: Path, checkpoint: tf.train.Checkpoint, *, everything: bool) -> int:
+    paths = list_checkpoints(folder)
+    for path in reversed(paths):
         try:
-            status = self._checkpoint.read(str(path / _FILE_NAME))
-            status.assert_existing_objects_matched()
+            _restore(path, checkpoint, everything)
+            return step_of(path)
+        except UserError as error:
+            _log.warning("%s%s", error, "; trying the one before" if path != paths[0] else "")
+    raise UserError(f"{folder}: none of the {len(paths)} checkpoints can be read")
+
+
+def _restore(path: Path, checkpoint: tf.train.Checkpoint, everything: bool) -> None:
+    # The variables exist already, so an incomplete file shows here and not on first use.
+    # TensorFlow meets damaged files with errors of many kinds, IndexError among them.
+    try:
+        status = checkpoint.read(str(path / _FILE_NAME))
+        status.assert_existing_objects_matched()
+        if everything:
             status.assert_consumed()
-        except Exception as error:
-            raise UserError(f"{path}: damaged checkpoint: {first_line(error)}") from None
+        else:
+            status.expect_partial()
+    except Exception as error:
+        raise UserError(f"{path}: damaged checkpoint: {first_line(error)}") from None
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

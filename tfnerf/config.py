@@ -5,39 +5,50 @@ from __future__ import annotations
 import dataclasses
 import os
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from absl import flags
 
 from tfnerf.errors import UserError
-from tfnerf.settings import (
-    Config,
-    NetworkSettings,
-    RenderSettings,
-    RunSettings,
-    SceneSettings,
-    TrainingSettings,
-)
+from tfnerf.settings import SECTIONS, Config, flag_settings, flag_text
 
 flags.disclaim_key_flags()  # they belong to the command that defines them: its --help lists them
-
-_SECTIONS: dict[str, Any] = {
-    "scene": SceneSettings,
-    "network": NetworkSettings,
-    "rendering": RenderSettings,
-    "training": TrainingSettings,
-    "run": RunSettings,
-}
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines a flag for each setting, as key flags of the module that calls it."""
-    for section in _SECTIONS.values():
+    for section in SECTIONS.values():
         types = typing.get_type_hints(section)
         for field in dataclasses.fields(section):
             _define(field, types[field.name], flag_values)
+
+
+def define_run_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of commands that work on a trained run."""
+    flags.DEFINE_string("run_dir", None, "Folder of the trained run.", flag_values)
+    flags.DEFINE_string(
+        "data_dir", None, "Folder of the scene, if it is no longer where it was.", flag_values
+    )
+    flags.DEFINE_integer(
+        "rays_per_chunk",
+        None,
+        "Rays rendered at a time; less needs less memory. Default: as in training.",
+        lower_bound=1,
+        flag_values=flag_values,
+    )
+
+
+def run_arguments(flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, Any]:
+    """These flags as the arguments of `TrainedRun.load`; UserError if there is no --run_dir."""
+    if not flag_values.run_dir:
+        raise UserError("--run_dir: not given, expected the folder of a trained run")
+    data_dir = flag_values.data_dir
+    return {
+        "run_dir": flag_values.run_dir,
+        "data_dir": _absolute(data_dir) if data_dir else None,
+        "rays_per_chunk": flag_values.rays_per_chunk,
+    }
 
 
 def _define(field: dataclasses.Field, kind: Any, flag_values: flags.FlagValues) -> None:
@@ -63,7 +74,7 @@ def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
       UserError: a value that its flag cannot have.
     """
     sections = {}
-    for name, section in _SECTIONS.items():
+    for name, section in SECTIONS.items():
         values = {
             field.name: flag_values[field.name].value for field in dataclasses.fields(section)
         }
@@ -107,16 +118,3 @@ def read_flagfile(path: Path) -> Config:
         return config_from_flags(flag_values)
     except (flags.Error, UnicodeDecodeError, UserError) as error:
         raise UserError(f"{path}: {error}") from None
-
-
-def flag_settings(config: Config) -> Iterator[tuple[str, Any, bool]]:
-    """Name, value, and whether a resumed run may change it."""
-    for section in _SECTIONS:
-        settings = getattr(config, section)
-        for field in dataclasses.fields(settings):
-            yield field.name, getattr(settings, field.name), field.metadata["changeable"]
-
-
-def flag_text(value: Any) -> str:
-    """A value as it is written behind a flag."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

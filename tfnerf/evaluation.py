@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfnerf.images import color_depth, color_map, contact_sheet, to_8bit
+from tfnerf.images import color_depth, color_map, contact_sheet, to_8bit, truncated_to_8bit
 from tfnerf.metrics import psnr, ssim
 from tfnerf.models import NeRF
 from tfnerf.renderer import Image, ImageRenderer
@@ -15,14 +15,28 @@ from tfnerf.scenes import Scene, Views, to_colors
 from tfnerf.settings import RenderSettings
 
 
-class ViewMetrics(NamedTuple):
-    """How close a rendered view is to the photograph."""
+class Quality(NamedTuple):
+    """How close an image is to the truth."""
 
-    name: str
     psnr: float
     """dB"""
     ssim: float
     """NaN for images smaller than its window."""
+    lpips: float
+    """NaN where it is not installed."""
+
+
+class ViewQuality(NamedTuple):
+    """How close a rendered view is to the photograph."""
+
+    name: str
+    exact: Quality
+    """Of the colours as they were rendered."""
+    published: Quality
+    """By the paper's protocol: of the colours truncated to 8 bits, as the authors saved them."""
+
+
+Lpips = Callable[[np.ndarray, np.ndarray], float]
 
 
 def make_renderer(model: NeRF, scene: Scene, settings: RenderSettings) -> ImageRenderer:
@@ -49,11 +63,22 @@ def true_colors(scene: Scene, views: Views, index: int) -> np.ndarray:
     return np.asarray(to_colors(pixels, views.level, white_background=scene.white_background))
 
 
-def measure_view(name: str, image: Image, truth: np.ndarray) -> ViewMetrics:
+def measure_view(
+    name: str, image: Image, truth: np.ndarray, lpips: Lpips | None = None
+) -> ViewQuality:
     """Compares a rendered view with the colours [H, W, 3] that its camera saw."""
-    rgb = np.clip(image.rgb, 0, 1)
-    similarity = ssim(rgb, truth) if min(truth.shape[:2]) >= 11 else float("nan")
-    return ViewMetrics(name, psnr(rgb, truth), similarity)
+    exact = np.clip(image.rgb, 0, 1)
+    saved = (truncated_to_8bit(image.rgb) / 255).astype(np.float32)
+    return ViewQuality(name, _quality(exact, truth, lpips), _quality(saved, truth, lpips))
+
+
+def _quality(image: np.ndarray, truth: np.ndarray, lpips: Lpips | None) -> Quality:
+    nan = float("nan")
+    return Quality(
+        psnr=psnr(image, truth),
+        ssim=ssim(image, truth) if min(truth.shape[:2]) >= 11 else nan,
+        lpips=nan if lpips is None else lpips(image, truth),
+    )
 
 
 def measure_views(
@@ -61,7 +86,7 @@ def measure_views(
     scene: Scene,
     views: Views,
     progress: Callable[[int], object] | None = None,
-) -> list[ViewMetrics]:
+) -> list[ViewQuality]:
     """Renders and measures each of the views; `progress` is told of rays done."""
     return [
         measure_view(
@@ -73,6 +98,16 @@ def measure_views(
     ]
 
 
+def color_error(image: Image, truth: np.ndarray) -> np.ndarray:
+    """How far the colours of each pixel are off on average, [H, W]."""
+    return np.abs(np.clip(image.rgb, 0, 1) - truth).mean(-1)
+
+
+def opaque_depth(image: Image, far: float) -> np.ndarray:
+    """Depth [H, W] before a backdrop: what is transparent shows the far plane."""
+    return image.depth + (1 - image.opacity) * far
+
+
 def held_out_sheet(scene: Scene, image: Image, truth: np.ndarray) -> np.ndarray:
     """A rendered view beside the photograph, its error, depth and opacity.
 
@@ -80,9 +115,8 @@ def held_out_sheet(scene: Scene, image: Image, truth: np.ndarray) -> np.ndarray:
       [2 H, 3 W, 3] uint8: rendered, photograph, error; depth, opacity, and the error ten times
       as bright.
     """
-    error = np.abs(np.clip(image.rgb, 0, 1) - truth).mean(-1)
-    # What is transparent shows what is behind: in the end the far plane.
-    depth = image.depth + (1 - image.opacity) * scene.far
+    error = color_error(image, truth)
+    depth = opaque_depth(image, scene.far)
     return contact_sheet(
         [
             [to_8bit(image.rgb), to_8bit(truth), color_map(error, "inferno")],

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from tfnerf.errors import UserError
 
@@ -28,6 +31,19 @@ def write_file(path: Path, content: bytes | str) -> None:
             aside.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def to_json(content: Any, indent: int | None = None) -> str:
+    """Content as JSON, which knows no infinity: the PSNR of a perfect picture is null."""
+    return json.dumps(_finite(content), indent=indent)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def make_folder(path: Path) -> Path:

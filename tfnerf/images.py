@@ -16,6 +16,11 @@ def to_8bit(values: np.ndarray) -> np.ndarray:
     return np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)
 
 
+def truncated_to_8bit(values: np.ndarray) -> np.ndarray:
+    """The same as the original saves it: not rounded, so a little darker."""
+    return (255 * np.clip(values, 0, 1)).astype(np.uint8)
+
+
 def write_png(path: Path, pixels: np.ndarray) -> None:
     """Writes [H, W], [H, W, 3] or [H, W, 4] unsigned integers; UserError if that fails."""
     buffer = io.BytesIO()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import tfnerf
 from tfnerf.checkpoints import list_checkpoints, step_of
-from tfnerf.config import flag_settings, flag_text, read_flagfile, to_flagfile
+from tfnerf.config import read_flagfile, to_flagfile
 from tfnerf.errors import UserError
 from tfnerf.files import make_folder, write_file
 from tfnerf.run_folder import RunFolder
-from tfnerf.settings import Config
+from tfnerf.settings import Config, flag_settings, flag_text
 
 
 def begin_run(config: Config, folder: RunFolder) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfnerf.errors import UserError
-from tfnerf.files import write_file
+from tfnerf.files import to_json, write_file
 from tfnerf.settings import Config
 
 
@@ -22,7 +22,8 @@ class RunFolder:
       checkpoints: folder of checkpoints.
       tensorboard: folder of event files.
       metrics: a JSON object a line.
-      renders: folder of pictures.
+      renders: folder of pictures and videos.
+      eval: folder of one folder a split, with pictures and metrics.json.
     """
 
     def __init__(self, path: Path):
@@ -32,6 +33,7 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.metrics = path / "metrics.jsonl"
         self.renders = path / "renders"
+        self.eval = path / "eval"
 
     @classmethod
     def of(cls, config: Config) -> RunFolder:
@@ -52,7 +54,7 @@ class RunFolder:
         """Adds a line to metrics.jsonl."""
         try:
             with open(self.metrics, "a", encoding="utf-8") as file:
-                file.write(json.dumps({key: _json(value) for key, value in line.items()}) + "\n")
+                file.write(to_json(line) + "\n")
         except OSError as error:
             raise UserError(f"{self.metrics}: cannot be written: {error.strerror}") from None
 
@@ -64,11 +66,6 @@ class RunFolder:
         kept = [line for line in lines if _step_of_line(line) <= step]
         if len(kept) < len(lines):
             write_file(self.metrics, "".join(kept))
-
-
-def _json(value: Any) -> Any:
-    """JSON has no infinity: the PSNR of a perfect batch is null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _step_of_line(line: str) -> float:

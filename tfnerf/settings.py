@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from tfnerf.errors import UserError
@@ -280,3 +281,26 @@ class Config:
     rendering: RenderSettings = RenderSettings()
     training: TrainingSettings = TrainingSettings()
     run: RunSettings = RunSettings()
+
+
+SECTIONS: dict[str, Any] = {
+    "scene": SceneSettings,
+    "network": NetworkSettings,
+    "rendering": RenderSettings,
+    "training": TrainingSettings,
+    "run": RunSettings,
+}
+"""The fields of `Config`."""
+
+
+def flag_settings(config: Config) -> Iterator[tuple[str, Any, bool]]:
+    """Name, value, and whether a resumed run may change it."""
+    for section in SECTIONS:
+        settings = getattr(config, section)
+        for field in dataclasses.fields(settings):
+            yield field.name, getattr(settings, field.name), field.metadata["changeable"]
+
+
+def flag_text(value: Any) -> str:
+    """A value as it is written behind a flag."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

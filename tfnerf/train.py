@@ -52,8 +52,8 @@ def main() -> int:
         _log.info(
             "%d held-out views: PSNR %.2f dB, SSIM %.3f",
             len(measured),
-            np.mean([view.psnr for view in measured]),
-            np.mean([view.ssim for view in measured]),
+            np.mean([view.exact.psnr for view in measured]),
+            np.mean([view.exact.ssim for view in measured]),
         )
     _log.info(
         "checkpoints, metrics and pictures: %s\ncurves: tensorboard --logdir=%s",

@@ -11,19 +11,19 @@ from types import FrameType
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from tfnerf.checkpoints import Checkpoints, list_checkpoints
 from tfnerf.distribution import is_chief
 from tfnerf.errors import UserError, first_line
 from tfnerf.evaluation import (
-    ViewMetrics,
+    ViewQuality,
     held_out_sheet,
     make_renderer,
     measure_views,
     spread,
     true_colors,
 )
+from tfnerf.progress import ray_progress
 from tfnerf.report import TrainingReport
 from tfnerf.run_folder import RunFolder
 from tfnerf.scenes import Scene
@@ -78,7 +78,7 @@ class StopRequest:
 
 def train(
     config: Config, scene: Scene, folder: RunFolder, strategy: tf.distribute.Strategy
-) -> list[ViewMetrics]:
+) -> list[ViewQuality]:
     """Trains, from the newest checkpoint of the folder on if there is one.
 
     Returns:
@@ -199,23 +199,21 @@ class _TrainingRun:
         sheet = held_out_sheet(self._scene, image, truth)
         report.show(self._trainer.step, "held_out", sheet)
 
-    def measure(self) -> list[ViewMetrics]:
+    def measure(self) -> list[ViewQuality]:
         """Renders and measures some of the held-out views; only on the chief."""
         held_out = self._scene.held_out
         if not self._chief or held_out is None or self._settings.num_eval_views == 0:
             return []
         views = held_out.select(spread(len(held_out), self._settings.num_eval_views))
         num_rays = len(views) * views.cameras.height * views.cameras.width
-        with tqdm(
-            total=num_rays, desc="held-out views", unit="ray", unit_scale=True, disable=None
-        ) as bar:
-            measured = measure_views(self._renderer, self._scene, views, bar.update)
+        with ray_progress("held-out views", num_rays) as progress:
+            measured = measure_views(self._renderer, self._scene, views, progress)
         self._folder.append_metrics(
             {
                 "step": self._trainer.step,
                 "held_out_views": len(measured),
-                "held_out_psnr": float(np.mean([view.psnr for view in measured])),
-                "held_out_ssim": float(np.mean([view.ssim for view in measured])),
+                "held_out_psnr": float(np.mean([view.exact.psnr for view in measured])),
+                "held_out_ssim": float(np.mean([view.exact.ssim for view in measured])),
             }
         )
         return measured

@@ -1,0 +1,33 @@
+"""Run folders with a checkpoint, made without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+from small import small_config
+
+from tfnerf.checkpoints import Checkpoints
+from tfnerf.config import to_flagfile
+from tfnerf.models import NeRF
+from tfnerf.settings import Config
+
+STEP = 7
+
+
+def make_run(folder: Path, config: Config | None = None, model: NeRF | None = None) -> Path:
+    """A run folder as training leaves it; new networks unless some are given."""
+    config = config or small_config(white_background=True)
+    keras.utils.set_random_seed(3)
+    model = model or NeRF.from_settings(
+        config.network, with_fine=config.rendering.num_fine_samples > 0
+    )
+    folder.mkdir(parents=True)
+    (folder / "flags.txt").write_text(to_flagfile(config))
+    save(folder, model, STEP)
+    return folder
+
+
+def save(folder: Path, model: NeRF, step: int) -> None:
+    variables = {"model": model.variables, "optimizer": []}
+    Checkpoints(folder / "checkpoints", variables).save(step, keep=3)
