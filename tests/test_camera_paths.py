@@ -8,14 +8,18 @@ import pytest
 from tfnerf.camera_paths import (
     average_pose,
     circle_path,
+    interpolated,
     inward_frame,
     look_along,
     meeting_point,
+    orbit_around,
     orbit_path,
+    orbit_pose,
     relative_to,
     scaled,
     spiral_path,
     to_4x4,
+    transformed,
 )
 
 
@@ -88,3 +92,70 @@ def test_scaling_moves_positions_only(inward: np.ndarray) -> None:
     twice = scaled(inward, 2)
     np.testing.assert_allclose(twice[:, :, 3], 2 * inward[:, :, 3])
     np.testing.assert_array_equal(twice[:, :, :3], inward[:, :, :3])
+
+
+def tilted(poses: np.ndarray) -> np.ndarray:
+    """Poses [V, 3, 4] turned, and moved off the origin."""
+    frame = look_along(np.array([1.0, 2.0, 0.5]), np.array([0.0, 0.0, 1.0]), np.array([3, 1, -2]))
+    return (to_4x4(frame) @ to_4x4(poses))[:, :3]
+
+
+def test_an_orbit_goes_around_what_cameras_look_at() -> None:
+    poses = tilted(np.stack([orbit_pose(azimuth, 0.4, 3.0) for azimuth in np.arange(0, 6.2, 0.3)]))
+    path = orbit_around(poses, 12)
+    center = path[:, :, 3] - 3 * path[:, :, 2]
+    np.testing.assert_allclose(center, np.tile([3, 1, -2], [12, 1]), atol=0.05)
+    is_rotation(path[:, :, :3])
+    steps = np.linalg.norm(path[:, :, 3] - np.roll(path[:, :, 3], 1, axis=0), axis=-1)
+    np.testing.assert_allclose(steps, steps[0])
+    # The right side up: no further from the cameras' up than their elevation.
+    assert (path[:, :, 1] @ poses[:, :, 1].mean(0) > 0).all()
+
+
+def test_an_orbit_stays_where_cameras_were() -> None:
+    azimuths = np.linspace(2.0, 3.5, 9)
+    poses = np.stack([orbit_pose(azimuth, 0.4, 3.0) for azimuth in azimuths])
+    path = orbit_around(tilted(poses), 40)
+    to_nearest = np.linalg.norm(path[:, None, :, 3] - tilted(poses)[None, :, :, 3], axis=-1).min(1)
+    apart = np.linalg.norm(poses[1, :, 3] - poses[0, :, 3])
+    assert to_nearest.max() < apart
+    reached = np.linalg.norm(path[:, None, :, 3] - tilted(poses)[None, :, :, 3], axis=-1).min(0)
+    assert reached.max() < apart
+
+
+def test_there_is_no_orbit_for_cameras_that_look_the_same_way() -> None:
+    poses = np.tile(np.eye(3, 4), [5, 1, 1])
+    poses[:, 0, 3] = np.arange(5)
+    with pytest.raises(ValueError, match="look the same way"):
+        orbit_around(poses, 10)
+
+
+def test_a_path_through_keyframes_meets_them() -> None:
+    keyframes = np.stack([orbit_pose(azimuth, 0.1 * azimuth, 3.0) for azimuth in range(4)])
+    times = np.linalg.norm(np.diff(keyframes[:, :, 3], axis=0), axis=-1).cumsum()
+    path = interpolated(keyframes, 1001)
+    for time, keyframe in zip([0, *times], keyframes):
+        np.testing.assert_allclose(path[round(1000 * time / times[-1])], keyframe, atol=5e-3)
+    np.testing.assert_allclose(path[[0, -1]], keyframes[[0, -1]], atol=1e-9)
+    is_rotation(path[:, :, :3])
+    assert np.abs(np.diff(path, axis=0)).max() < 0.03
+
+
+def test_a_camera_that_only_turns_can_be_interpolated() -> None:
+    keyframes = np.stack([orbit_pose(azimuth, 0.2, 3.0) for azimuth in (0.0, 0.5, 1.0)])
+    keyframes[:, :, 3] = 1.0
+    path = interpolated(keyframes, 5)
+    np.testing.assert_allclose(path[:, :, 3], 1.0)
+    np.testing.assert_allclose(path[[0, 2, 4]], keyframes, atol=1e-9)
+
+
+def test_a_similarity_moves_positions_and_keeps_rotations_pure() -> None:
+    poses = orbit_path(5)
+    turn = look_along(np.array([1.0, 2.0, 0.5]), np.array([0.0, 0.0, 1.0]), np.array([3, 1, -2]))
+    similarity = to_4x4(turn) @ np.diag([0.5, 0.5, 0.5, 1])
+    moved = transformed(similarity, poses)
+    is_rotation(moved[:, :, :3])
+    ahead = poses[:, :, 3] - 2 * poses[:, :, 2]
+    expected = ahead @ similarity[:3, :3].T + similarity[:3, 3]
+    np.testing.assert_allclose(moved[:, :, 3] - 2 * 0.5 * moved[:, :, 2], expected)
+    np.testing.assert_allclose(transformed(np.linalg.inv(similarity), moved), poses, atol=1e-12)

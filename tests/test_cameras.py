@@ -92,3 +92,21 @@ def test_points_on_a_ray_stay_on_it_in_ndc(rng: np.random.Generator) -> None:
         along = (1 + 1 / z)[:, None]
         actual = warped.origins + along * warped.directions
         np.testing.assert_allclose(actual, expected, atol=1e-4)
+
+
+def test_resized_cameras_see_the_same() -> None:
+    cameras = camera(
+        focal=np.float32([[20, 24]]),
+        center=np.float32([[9, 6]]),
+        distortion=np.float32([[0.05, 0, 0, 0]]),
+        height=14,
+        width=20,
+    )
+    half = cameras.resized(0.5)
+    assert (half.height, half.width) == (7, 10)
+    # Four pixels have the corner in common that is the centre of the one they become.
+    one = half.rays([0], [3], [7], pixel_centers=True)
+    other = cameras.rays([0], [7], [15], pixel_centers=False)
+    np.testing.assert_allclose(one.directions, other.directions, rtol=1e-6)
+    tiny = cameras.resized(1e-3)
+    assert (tiny.height, tiny.width) == (1, 1)

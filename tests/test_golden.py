@@ -31,6 +31,7 @@ from tfnerf.metrics import psnr_of
 from tfnerf.models import NeRF
 from tfnerf.renderer import Draws, ImageRenderer, Rendering, render_rays
 from tfnerf.sampling import inverse_transform_samples, resample_depths, stratified_depths
+from tfnerf.scene_paths import spiral_cameras
 from tfnerf.scenes import Scene, load_scene, to_colors
 from tfnerf.scenes.llff import depth_range, normalize, read_poses_bounds
 from tfnerf.schedule import DecayWithWarmup
@@ -391,6 +392,15 @@ def test_golden_llff_poses(golden: Golden, real_data: Callable[[str], Path], var
     else:
         path = spiral_path(normalized.poses, normalized.bounds.min(), normalized.bounds.max())
     close(path, g[f"{variant}render_poses"][:, :, :4], 1e-5)
+
+
+def test_golden_spiral_of_a_scene(golden: Golden, real_data: Callable[[str], Path]) -> None:
+    g = np.load(golden("llff.npz"))
+    scene = load_scene(
+        SceneSettings(dataset="llff", data_dir=str(fern_folder(real_data)), factor=int(g["factor"]))
+    )
+    path = spiral_cameras(scene, len(g["render_poses"]))
+    close(path.camera_to_world, g["render_poses"][:, :, :4], 1e-5)
 
 
 def test_golden_llff_scene(golden: Golden, real_data: Callable[[str], Path]) -> None:

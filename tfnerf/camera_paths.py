@@ -9,6 +9,10 @@ import numpy as np
 
 _SPIRAL_TURNS = 2
 _SPIRAL_Z_RATE = 0.5
+_WIDEST_GAP = np.pi / 2
+"""Cameras that leave a wider gap between their azimuths do not surround the scene."""
+LEAST_CONVERGENCE = 0.03
+"""Optical axes nearer to parallel than this (`meeting_point`) meet nowhere in particular."""
 
 
 def look_along(back: np.ndarray, up: np.ndarray, position: np.ndarray) -> np.ndarray:
@@ -69,6 +73,18 @@ def to_4x4(poses: np.ndarray) -> np.ndarray:
     return np.concatenate([poses[..., :3, :4], last], -2)
 
 
+def transformed(similarity: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """Poses [V, 3, 4] in other coordinates.
+
+    Args:
+      similarity: [4, 4], a rotation, a translation and one scale.
+      poses: [V, 3, 4].
+    """
+    moved = (similarity @ to_4x4(poses))[:, :3]
+    scale = np.cbrt(np.linalg.det(similarity[:3, :3]))
+    return np.concatenate([moved[:, :, :3] / scale, moved[:, :, 3:]], -1)
+
+
 def scaled(poses: np.ndarray, scale: float) -> np.ndarray:
     """Poses [V, 3, 4] in units of 1 / scale."""
     return np.concatenate([poses[:, :, :3], poses[:, :, 3:] * scale], -1)
@@ -98,6 +114,69 @@ def inward_frame(poses: np.ndarray) -> np.ndarray:
     # Any direction that is not up will do; this one is the original's.
     right = _normalized(np.cross([0.1, 0.2, 0.3], up))
     return np.stack([right, np.cross(up, right), up, point], -1)
+
+
+def orbit_around(poses: np.ndarray, num_poses: int) -> np.ndarray:
+    """A path around what cameras [V, 3, 4] look at, at their mean distance and height.
+
+    Once around if they surround it; otherwise to and fro where they are, because nobody has seen
+    the other side.
+
+    Returns:
+      [num_poses, 3, 4]
+
+    Raises:
+      ValueError: the cameras look the same way.
+    """
+    center, convergence = meeting_point(poses)
+    if convergence < LEAST_CONVERGENCE:
+        raise ValueError("the cameras look the same way, so there is nothing to go around")
+    up = _normalized(poses[:, :, 1].sum(0))
+    frame = look_along(up, poses[:, :, 2].sum(0) - up * (poses[:, :, 2].sum(0) @ up), center)
+    positions = relative_to(frame, poses)[:, :, 3]
+    distances = np.linalg.norm(positions, axis=-1)
+    elevation = float(np.arcsin(positions[:, 2] / distances).mean())
+    azimuths = _swept_azimuths(np.arctan2(positions[:, 0], positions[:, 1]), num_poses)
+    path = [orbit_pose(azimuth, elevation, distances.mean()) for azimuth in azimuths]
+    return (to_4x4(frame) @ to_4x4(np.stack(path)))[:, :3]
+
+
+def _swept_azimuths(azimuths: np.ndarray, num_poses: int) -> np.ndarray:
+    """Azimuths [num_poses] that go around, or to and fro where those of cameras [V] leave a gap."""
+    ends = np.sort(azimuths)
+    gaps = np.diff(ends, append=ends[0] + 2 * np.pi)
+    widest = int(np.argmax(gaps))
+    phases = np.linspace(0, 2 * np.pi, num_poses, endpoint=False)
+    if gaps[widest] < _WIDEST_GAP:
+        return phases
+    swept = 2 * np.pi - gaps[widest]
+    return ends[(widest + 1) % len(ends)] + swept / 2 * (1 + np.sin(phases))
+
+
+def interpolated(keyframes: np.ndarray, num_poses: int) -> np.ndarray:
+    """A smooth path through poses, the first and the last included.
+
+    Positions follow a cubic spline and rotations one of angular velocity, both through all
+    keyframes, with time in proportion to the distance between positions.
+
+    Args:
+      keyframes: [K, 3, 4], at least two.
+      num_poses: of the path, at least two.
+
+    Returns:
+      [num_poses, 3, 4]
+    """
+    from scipy.interpolate import CubicSpline
+    from scipy.spatial.transform import Rotation, RotationSpline
+
+    steps = np.linalg.norm(np.diff(keyframes[:, :, 3], axis=0), axis=-1)
+    # Where the camera only turns, time goes on all the same.
+    steps = np.maximum(steps, 0.1 * steps.mean() if steps.any() else 1.0)
+    times = np.concatenate([[0.0], np.cumsum(steps)])
+    at = np.linspace(0, times[-1], num_poses)
+    positions = CubicSpline(times, keyframes[:, :, 3])(at)
+    rotations = RotationSpline(times, Rotation.from_matrix(keyframes[:, :, :3]))(at)
+    return np.concatenate([rotations.as_matrix(), positions[:, :, np.newaxis]], -1)
 
 
 def circle_path(poses: np.ndarray, num_poses: int = 120) -> np.ndarray:

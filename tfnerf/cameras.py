@@ -80,6 +80,14 @@ class Cameras:
             distortion=self.distortion[views],
         )
 
+    def resized(self, factor: float) -> Cameras:
+        """The same views with `factor` times as many pixels a side, at least one."""
+        height, width = (max(1, round(factor * side)) for side in (self.height, self.width))
+        scale = np.array([width / self.width, height / self.height], np.float32)
+        return dataclasses.replace(
+            self, focal=self.focal * scale, center=self.center * scale, height=height, width=width
+        )
+
     def rays(
         self, view: tf.Tensor, row: tf.Tensor, column: tf.Tensor, *, pixel_centers: bool
     ) -> Rays:

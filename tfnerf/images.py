@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -26,6 +27,22 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
     buffer = io.BytesIO()
     imageio.imwrite(buffer, pixels, extension=".png")
     write_file(path, buffer.getvalue())
+
+
+def write_video(path: Path, frames: Iterable[np.ndarray], frames_per_second: int) -> None:
+    """Writes an MP4 (H.264) of equally large frames [H, W, 3] uint8; UserError if that fails."""
+    buffer = io.BytesIO()
+    with imageio.imopen(buffer, "w", plugin="pyav", extension=".mp4") as video:
+        video.init_video_stream("libx264", fps=frames_per_second, pixel_format="yuv420p")
+        for frame in frames:
+            video.write_frame(_even(frame))
+    write_file(path, buffer.getvalue())
+
+
+def _even(frame: np.ndarray) -> np.ndarray:
+    """With the last row and column again where their number is odd, which H.264 refuses."""
+    height, width = frame.shape[:2]
+    return np.pad(frame, [(0, height % 2), (0, width % 2), (0, 0)], mode="edge")
 
 
 def color_depth(depth: np.ndarray, near: float, far: float) -> np.ndarray:

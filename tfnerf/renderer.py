@@ -147,13 +147,21 @@ class ImageRenderer:
         self._render_chunk = tf.function(render_chunk, jit_compile=uses_xla(settings))
         self._pixel_centers = pixel_centers
 
-    def __call__(self, cameras: Cameras, view: int, progress: Any = None) -> Image:
+    def __call__(
+        self,
+        cameras: Cameras,
+        view: int,
+        progress: Any = None,
+        *,
+        viewdirs_of: int | None = None,
+    ) -> Image:
         """Renders the view of one camera.
 
         Args:
           cameras: cameras.
           view: index of the one to render.
           progress: called with the number of rays after each chunk.
+          viewdirs_of: index of the camera whose view directions give the colours; None: `view`.
         """
         height, width = cameras.height, cameras.width
         num_rays = height * width
@@ -161,22 +169,28 @@ class ImageRenderer:
             np.empty([num_rays, 3], np.float32), *(np.empty(num_rays, np.float32) for _ in range(3))
         )
         chunk = min(self._rays_per_chunk, num_rays)
-        camera = cameras[view : view + 1]
         for start in range(0, num_rays, chunk):
             count = min(chunk, num_rays - start)
             # The last chunk repeats the last pixel, so that one shape is compiled.
             pixels = np.minimum(np.arange(start, start + chunk), num_rays - 1)
-            rays = camera.rays(
-                np.zeros(chunk, np.int32),
-                pixels // width,
-                pixels % width,
-                pixel_centers=self._pixel_centers,
-            )
+            rays = self._rays(cameras[view : view + 1], pixels)
+            if viewdirs_of is not None:
+                lit = self._rays(cameras[viewdirs_of : viewdirs_of + 1], pixels)
+                rays = rays._replace(viewdirs=lit.viewdirs)
             for result, part in zip(image, self._render_chunk(rays)):
                 result[start : start + count] = part[:count]
             if progress is not None:
                 progress(count)
         return Image(*(part.reshape([height, width, *part.shape[1:]]) for part in image))
+
+    def _rays(self, camera: Cameras, pixels: np.ndarray) -> Rays:
+        """Rays of one camera through pixels [N], counted row by row."""
+        return camera.rays(
+            np.zeros(len(pixels), np.int32),
+            pixels // camera.width,
+            pixels % camera.width,
+            pixel_centers=self._pixel_centers,
+        )
 
 
 def uses_xla(settings: RenderSettings) -> bool:

@@ -81,6 +81,7 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
         white_background=settings.white_background,
         pixel_centers=settings.pixel_centers,
         ndc=NDC(height, width, focal) if settings.uses_ndc else None,
+        bounds=(float(normalized.bounds.min()), float(normalized.bounds.max())),
         scene_to_world=normalized.scene_to_file,
     )
 

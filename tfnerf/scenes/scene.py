@@ -54,6 +54,8 @@ class Scene:
     pixel_centers: bool
     ndc: NDC | None = None
     """The warp to NDC of a forward-facing scene."""
+    bounds: tuple[float, float] | None = None
+    """Nearest and farthest depth of what the cameras see, scene units; None: near and far."""
     scene_to_world: np.ndarray = dataclasses.field(default_factory=lambda: np.eye(4))
     """[4, 4] float64, from scene units and axes to those of the files."""
 
@@ -70,6 +72,11 @@ class Scene:
     def train(self) -> Views:
         """The views to train on."""
         return self.splits["train"]
+
+    @property
+    def depth_bounds(self) -> tuple[float, float]:
+        """Nearest and farthest depth of what the cameras see, scene units."""
+        return self.bounds or (self.near, self.far)
 
     @property
     def held_out(self) -> Views | None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfnerf.camera_paths import meeting_point
+from tfnerf.camera_paths import LEAST_CONVERGENCE, meeting_point
 from tfnerf.cameras import Cameras, distort, undistort
 from tfnerf.errors import UserError
 from tfnerf.scenes.files import (
@@ -33,8 +33,6 @@ _log = logging.getLogger(__name__)
 _MEAN_DISTANCE = 4.0
 _NEAR_FRACTION, _FAR_FRACTION = 0.2, 3.0
 """Near and far as multiples of the smallest and the largest distance of a camera."""
-_LEAST_CONVERGENCE = 0.03
-"""Optical axes nearer to parallel than this (`meeting_point`) meet nowhere in particular."""
 _DISTORTION = ("k1", "k2", "p1", "p2")
 _OTHER_DISTORTION = ("k3", "k4", "k5", "k6")
 _PINHOLE_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
@@ -89,7 +87,7 @@ def normalize(poses: np.ndarray, settings: SceneSettings, path: Path) -> Normali
       UserError: the cameras all look the same way, and --near and --far are not given.
     """
     point, convergence = meeting_point(poses)
-    if convergence < _LEAST_CONVERGENCE:
+    if convergence < LEAST_CONVERGENCE:
         if settings.near is None or settings.far is None:
             raise UserError(
                 f"{path}: the cameras look the same way, so near and far cannot be told from "

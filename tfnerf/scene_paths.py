@@ -1,0 +1,82 @@
+"""Cameras for pictures of a scene: the paths of the original, those of its views, keyframes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tfnerf.camera_paths import (
+    LEAST_CONVERGENCE,
+    average_pose,
+    circle_path,
+    interpolated,
+    meeting_point,
+    orbit_around,
+    orbit_path,
+    relative_to,
+    spiral_path,
+    to_4x4,
+    transformed,
+)
+from tfnerf.cameras import Cameras
+from tfnerf.errors import UserError
+from tfnerf.keyframes import read_keyframes
+from tfnerf.scenes import Scene
+from tfnerf.settings import SceneSettings
+
+_BLENDER_LIKE = ("blender", "tiny_nerf", "builtin")
+"""Data sets whose objects stand upright at the origin and whose cameras are 4 away."""
+
+
+def default_path(scene: Scene) -> str:
+    """Spiral before a forward-facing scene, orbit around any other."""
+    _, convergence = meeting_point(_captured_poses(scene))
+    return "spiral" if scene.ndc or convergence < LEAST_CONVERGENCE else "orbit"
+
+
+def orbit_cameras(scene: Scene, settings: SceneSettings, num_frames: int) -> Cameras:
+    """Around the scene: the original's circle where it has one."""
+    poses = _captured_poses(scene)
+    if settings.dataset in _BLENDER_LIKE:
+        return _cameras(scene, orbit_path(num_frames))
+    if settings.spherify:
+        return _cameras(scene, circle_path(poses, num_frames))
+    try:
+        return _cameras(scene, orbit_around(poses, num_frames))
+    except ValueError as error:
+        raise UserError(f"--camera_path=orbit: {error}; use --camera_path=spiral") from None
+
+
+def spiral_cameras(scene: Scene, num_frames: int) -> Cameras:
+    """Before the scene: the original's spiral around the average camera."""
+    poses = _captured_poses(scene)
+    frame = average_pose(poses)
+    path = spiral_path(relative_to(frame, poses), *scene.depth_bounds, num_frames)
+    return _cameras(scene, (to_4x4(frame) @ to_4x4(path))[:, :3])
+
+
+def keyframe_cameras(scene: Scene, path: Path, num_frames: int) -> Cameras:
+    """Through the keyframes of a file, which are in the units and axes of the scene's files."""
+    keyframes = transformed(np.linalg.inv(scene.scene_to_world), read_keyframes(path))
+    return _cameras(scene, interpolated(keyframes, num_frames))
+
+
+def split_cameras(scene: Scene, split: str) -> Cameras:
+    """Those that took the views of a split, lens distortion and all."""
+    views = scene.splits.get(split)
+    if views is None or not len(views):
+        raise UserError(f"--camera_path={split}: {scene.name} has no such views")
+    return views.cameras
+
+
+def _captured_poses(scene: Scene) -> np.ndarray:
+    """Of all views, [V, 3, 4]."""
+    views = [views for views in scene.splits.values() if len(views)]
+    return np.concatenate([view.cameras.camera_to_world for view in views]).astype(np.float64)
+
+
+def _cameras(scene: Scene, poses: np.ndarray) -> Cameras:
+    """Pinhole cameras of the size and the mean focal length of the training views."""
+    cameras = scene.train.cameras
+    return Cameras.pinhole(poses, cameras.height, cameras.width, float(cameras.focal.mean()))
