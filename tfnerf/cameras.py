@@ -211,3 +211,10 @@ class NDC:
             -1,
         )
         return Rays(ndc_origins, ndc_directions, rays.viewdirs)
+
+    def unwarp_points(self, points: np.ndarray) -> np.ndarray:
+        """World coordinates of points [N, 3] in NDC with z < 1 (the inverse of equation 14)."""
+        z = 2 * self.near / (points[:, 2] - 1)
+        x = -points[:, 0] * z * self.width / (2 * self.focal)
+        y = -points[:, 1] * z * self.height / (2 * self.focal)
+        return np.stack([x, y, z], -1)

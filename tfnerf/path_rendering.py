@@ -18,7 +18,7 @@ from tfnerf.errors import UserError
 from tfnerf.evaluation import opaque_depth, spread
 from tfnerf.files import make_folder, remove_folder, to_json, write_file
 from tfnerf.images import color_map, to_8bit, write_png, write_video
-from tfnerf.progress import ray_progress
+from tfnerf.progress import progress_bar
 from tfnerf.renderer import Image, ImageRenderer
 from tfnerf.scenes import Scene
 
@@ -83,7 +83,7 @@ def render_path(
     missing = [i for i in range(len(cameras)) if not all(p.is_file() for p in _frame(folder, i))]
     if len(missing) < len(cameras):
         _log.info("%d of %d frames are there", len(cameras) - len(missing), len(cameras))
-    with ray_progress(folder.name, len(missing) * cameras.height * cameras.width) as progress:
+    with progress_bar(folder.name, len(missing) * cameras.height * cameras.width) as progress:
         for index in missing:
             if frozen_camera:
                 image = renderer(cameras, 0, progress, viewdirs_of=index)

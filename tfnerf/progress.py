@@ -1,4 +1,4 @@
-"""The progress bar of renderings."""
+"""The progress bar of renderings and meshes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 
 @contextlib.contextmanager
-def ray_progress(description: str, num_rays: int) -> Iterator[Callable[[int], object]]:
+def progress_bar(
+    description: str, total: int, unit: str = "ray"
+) -> Iterator[Callable[[int], object]]:
     """A bar on a terminal, nothing elsewhere; log lines go above it.
 
     Args:
-      description: of what is rendered.
-      num_rays: to be rendered in all.
+      description: of what is made.
+      total: of the units that it takes.
+      unit: what is counted.
 
     Yields:
-      A function to be told of rays done.
+      A function to be told of units done.
     """
     bar = tqdm(
-        total=num_rays,
+        total=total,
         desc=description,
-        unit="ray",
+        unit=unit,
         unit_scale=True,
         dynamic_ncols=True,
         disable=None,

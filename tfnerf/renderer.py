@@ -74,6 +74,23 @@ def render_rays(
     return Rendering(coarse, _look(model.finest, rays, depths, draws.fine_noise, white_background))
 
 
+def query_points(
+    model: NeRF, points: tf.Tensor, viewdirs: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """What the fine network says of single points.
+
+    Args:
+      model: the networks.
+      points: [N, 3], in the coordinates that the networks know.
+      viewdirs: [N, 3], unit vectors along which the points are seen, in world axes.
+
+    Returns:
+      Colours [N, 3], 0 to 1, and densities [N], at least 0, per unit of these coordinates.
+    """
+    raw = model.finest(points[:, tf.newaxis, :], viewdirs)[:, 0]
+    return tf.sigmoid(raw[:, :3]), tf.nn.relu(raw[:, 3])
+
+
 def _look(
     field: RadianceField,
     rays: Rays,

@@ -21,7 +21,7 @@ from tfnerf.evaluation import (
 )
 from tfnerf.files import make_folder, to_json, write_file
 from tfnerf.images import color_depth, color_map, truncated_to_8bit, write_png
-from tfnerf.progress import ray_progress
+from tfnerf.progress import progress_bar
 from tfnerf.renderer import Image
 from tfnerf.run_folder import RunFolder
 from tfnerf.scenes import Scene
@@ -61,7 +61,7 @@ def evaluate_split(run: TrainedRun, split: str, lpips: Lpips | None = None) -> d
     missing = [index for index, name in enumerate(views.names) if name not in results]
     renderer = run.renderer(scene)
     num_rays = views.cameras.height * views.cameras.width
-    with ray_progress(split, len(missing) * num_rays) as progress:
+    with progress_bar(split, len(missing) * num_rays) as progress:
         for index in missing:
             image = renderer(views.cameras, index, progress)
             truth = true_colors(scene, views, index)

@@ -23,7 +23,7 @@ from tfnerf.evaluation import (
     spread,
     true_colors,
 )
-from tfnerf.progress import ray_progress
+from tfnerf.progress import progress_bar
 from tfnerf.report import TrainingReport
 from tfnerf.run_folder import RunFolder
 from tfnerf.scenes import Scene
@@ -206,7 +206,7 @@ class _TrainingRun:
             return []
         views = held_out.select(spread(len(held_out), self._settings.num_eval_views))
         num_rays = len(views) * views.cameras.height * views.cameras.width
-        with ray_progress("held-out views", num_rays) as progress:
+        with progress_bar("held-out views", num_rays) as progress:
             measured = measure_views(self._renderer, self._scene, views, progress)
         self._folder.append_metrics(
             {
