@@ -12,13 +12,13 @@ import pytest
 from small import RENDERING, small_config, small_scene
 
 from tfnerf.camera_paths import orbit_path, to_4x4
-from tfnerf.cameras import Cameras
+from tfnerf.cameras import NDC, Cameras
 from tfnerf.errors import UserError
 from tfnerf.evaluation import make_renderer
 from tfnerf.images import write_video
 from tfnerf.keyframes import read_keyframes
 from tfnerf.models import NeRF
-from tfnerf.path_rendering import KINDS, render_path, straight_alpha, to_disparity
+from tfnerf.path_rendering import KINDS, in_scene_units, render_path, straight_alpha
 from tfnerf.renderer import Image, ImageRenderer
 from tfnerf.scenes import Scene
 
@@ -130,12 +130,12 @@ def test_straight_alpha_composites_to_the_colours(
     np.testing.assert_array_equal(rgba[..., 3], opacity)
 
 
-def test_disparity_is_inverse_depth_in_ndc_too(scene: Scene) -> None:
+def test_depths_in_ndc_are_shown_as_distances(scene: Scene) -> None:
     """The point at depth z before the near plane n = 1 has t = 1 - 1 / z in NDC."""
     depth = np.array([1.0, 2.0, 5.0])
-    np.testing.assert_allclose(to_disparity(depth, scene), 1 / depth)
-    in_ndc = dataclasses.replace(scene, ndc=object())
-    np.testing.assert_allclose(to_disparity(1 - 1 / depth, in_ndc), 1 / depth)
+    np.testing.assert_array_equal(in_scene_units(depth, scene), depth)
+    in_ndc = dataclasses.replace(scene, ndc=NDC(9, 11, 12.0))
+    np.testing.assert_allclose(in_scene_units(1 - 1 / depth, in_ndc), depth)
 
 
 def test_videos_keep_colours_and_pad_odd_sizes(tmp_path: Path) -> None:

@@ -14,12 +14,20 @@ from absl import logging as absl_logging
 from tfnerf.errors import UserError
 
 
-def run(main: Callable[[], int | None]) -> None:
+def run(main: Callable[..., int | None], *, with_arguments: bool = False) -> None:
     """Runs a command: parses its flags, calls `main`, exits with what it returns.
 
     A `UserError` ends in one line on stderr and status 1, Ctrl-C in status 130.
+
+    Args:
+      main: the command.
+      with_arguments: it takes what is not a flag as arguments.
     """
-    app.run(lambda arguments: sys.exit(_guarded(main, arguments)), flags_parser=_parse_flags)
+
+    def guarded(arguments: list[str]) -> None:
+        sys.exit(_guarded(main, arguments[1:], with_arguments))
+
+    app.run(guarded, flags_parser=_parse_flags)
 
 
 def train() -> None:
@@ -56,12 +64,12 @@ def import_tensorflow() -> None:
         os.close(nowhere)
 
 
-def _guarded(main: Callable[[], int | None], arguments: list[str]) -> int:
+def _guarded(main: Callable[..., int | None], arguments: list[str], with_arguments: bool) -> int:
     _log_to_stderr()
     try:
-        if len(arguments) > 1:
-            raise UserError(f"{arguments[1]}: not a flag; flags begin with --")
-        return main() or 0
+        if arguments and not with_arguments:
+            raise UserError(f"{arguments[0]}: not a flag; flags begin with --")
+        return main(*arguments) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

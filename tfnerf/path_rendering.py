@@ -31,6 +31,8 @@ _NUM_PREVIEWS, _PREVIEW_SIZE = 5, 32
 """Small renderings that tell which depths there are."""
 _LEAST_OPACITY = 0.5
 """What is more transparent says nothing of depth."""
+_SMALLEST = 1e-6
+"""What is divided by is not smaller."""
 
 
 class Range(NamedTuple):
@@ -41,7 +43,7 @@ class Range(NamedTuple):
 
     def fraction(self, values: np.ndarray) -> np.ndarray:
         """0 at the low end, 1 at the high end."""
-        return (values - self.low) / max(self.high - self.low, 1e-9)
+        return (values - self.low) / max(self.high - self.low, _SMALLEST)
 
 
 def render_path(
@@ -96,16 +98,16 @@ def render_path(
             write_video(folder / f"{kind}.mp4", frames, frames_per_second)
 
 
-def to_disparity(depth: np.ndarray, scene: Scene) -> np.ndarray:
-    """Inverse depth; in NDC, 1 on the near plane and 0 at infinity."""
-    return 1 - depth if scene.ndc else 1 / np.maximum(depth, 1e-6)
+def in_scene_units(depth: np.ndarray, scene: Scene) -> np.ndarray:
+    """Depths as distances: in NDC, from the plane of the average camera."""
+    return scene.ndc.near / np.maximum(1 - depth, _SMALLEST) if scene.ndc else depth
 
 
 def straight_alpha(image: Image, *, white_background: bool) -> np.ndarray:
     """Colour that is not multiplied with opacity, and opacity as alpha: [H, W, 4], 0 to 1."""
     opacity = image.opacity[..., np.newaxis]
     premultiplied = image.rgb - (1 - opacity) if white_background else image.rgb
-    return np.concatenate([premultiplied / np.maximum(opacity, 1e-6), opacity], -1)
+    return np.concatenate([premultiplied / np.maximum(opacity, _SMALLEST), opacity], -1)
 
 
 def _identity(cameras: Cameras, fingerprint: str, frozen_camera: bool) -> str:
@@ -149,20 +151,19 @@ def _describe(cameras: Cameras, scene: Scene, identity: str) -> str:
 
 
 def _depth_range(renderer: ImageRenderer, scene: Scene, cameras: Cameras) -> Range:
-    """Of most of what is to be seen, so that the colours of all frames tell something.
+    """Of most of what is to be seen, in scene units, so that the colours of all frames tell much.
 
     Depends on the path alone, so a rendering that goes on has the same colours.
     """
     small = cameras.resized(_PREVIEW_SIZE / max(cameras.height, cameras.width))
     previews = [renderer(small, index) for index in spread(len(cameras), _NUM_PREVIEWS)]
-    depths = [image.depth / np.maximum(image.opacity, 1e-6) for image in previews]
-    seen = np.concatenate(
-        [depth[image.opacity > _LEAST_OPACITY] for depth, image in zip(depths, previews)]
-    )
-    if not len(seen):
-        return Range(scene.near, scene.far)
-    low, high = np.percentile(seen, [1, 99])
-    return Range(float(low), float(high))
+    opacity = np.concatenate([image.opacity.ravel() for image in previews])
+    depth = np.concatenate([image.depth.ravel() for image in previews])
+    seen = opacity > _LEAST_OPACITY
+    if not seen.any():
+        return Range(*scene.depth_bounds)
+    low, high = np.percentile(in_scene_units(depth[seen] / opacity[seen], scene), [1, 99])
+    return Range(float(low), float(min(high, scene.depth_bounds[1])))
 
 
 def _frame(folder: Path, index: int) -> list[Path]:
@@ -171,13 +172,13 @@ def _frame(folder: Path, index: int) -> list[Path]:
 
 
 def _write_frame(folder: Path, index: int, image: Image, scene: Scene, depths: Range) -> None:
-    depth = opaque_depth(image, scene.far)
-    disparities = Range(*to_disparity(np.array([depths.high, depths.low]), scene))
+    depth = in_scene_units(opaque_depth(image, scene.far), scene)
+    disparities = Range(1 / depths.high, 1 / max(depths.low, _SMALLEST))
     pictures = (
         to_8bit(image.rgb),
         to_8bit(straight_alpha(image, white_background=scene.white_background)),
         color_map(1 - depths.fraction(depth), "magma"),
-        color_map(disparities.fraction(to_disparity(depth, scene)), "magma"),
+        color_map(disparities.fraction(1 / np.maximum(depth, _SMALLEST)), "magma"),
     )
     for path, picture in zip(_frame(folder, index), pictures):
         write_png(path, picture)

@@ -14,7 +14,7 @@ from tfnerf.models import NeRF
 from tfnerf.renderer import render_rays, uses_xla
 from tfnerf.scenes import Scene
 from tfnerf.schedule import DecayWithWarmup
-from tfnerf.settings import Config
+from tfnerf.settings import Config, TrainingSettings
 
 
 class Metrics(NamedTuple):
@@ -83,14 +83,7 @@ class Trainer:
             self.model = NeRF.from_settings(
                 config.network, with_fine=config.rendering.num_fine_samples > 0
             )
-            self.optimizer = keras.optimizers.Adam(
-                DecayWithWarmup(
-                    config.training.learning_rate,
-                    config.training.learning_rate_decay_steps,
-                    config.training.learning_rate_warmup_steps,
-                )
-            )
-            self.optimizer.build(self.model.trainable_variables)
+            self.optimizer = make_optimizer(self.model, config.training)
         if uses_xla(config.rendering):
             # Only what is inside a replica compiles: XLA knows no reduction over CPU devices.
             self._loss_and_gradients = tf.function(self.loss_and_gradients, jit_compile=True)
@@ -211,6 +204,18 @@ class Trainer:
             unsound=tf.cast(~sound, tf.float32),
         )
         return metrics, gradients
+
+
+def make_optimizer(model: NeRF, settings: TrainingSettings) -> keras.optimizers.Adam:
+    """Adam for the weights of a model, at step 0."""
+    schedule = DecayWithWarmup(
+        settings.learning_rate,
+        settings.learning_rate_decay_steps,
+        settings.learning_rate_warmup_steps,
+    )
+    optimizer = keras.optimizers.Adam(schedule)
+    optimizer.build(model.trainable_variables)
+    return optimizer
 
 
 def _smallest_divisor(number: int, *, at_least: int) -> int:

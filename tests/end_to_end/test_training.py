@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import resource
 import signal
 import socket
 import subprocess
-import sys
-import time
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import finish, wait_for
 
 from tfnerf.checkpoints import list_checkpoints, step_of
 
-ROOT = Path(__file__).parents[2]
 NUM_STEPS = 300
 """So many that a run can be disturbed before it ends, on a fast machine too."""
-QUIET = "TF_CPP_MIN_LOG_LEVEL"
-"""Set for the tests, but not for users: commands are to be quiet of their own accord."""
 SMALL = (
     "--dataset=builtin",
     "--white_background",
@@ -49,28 +45,9 @@ def start(
     env: dict[str, str] | None = None,
     limits: dict[int, int] | None = None,
 ) -> subprocess.Popen:
-    """Starts a training; `limits` bounds what the process may use (`resource.RLIMIT_...`)."""
-
-    def set_limits() -> None:
-        for kind, bound in (limits or {}).items():
-            resource.setrlimit(kind, (bound, bound))
-
-    command = [sys.executable, "-m", "tfnerf.train", *SMALL, f"--output_dir={output_dir}"]
-    return subprocess.Popen(
-        [*command, *arguments],
-        cwd=ROOT,
-        env={name: value for name, value in {**os.environ, **(env or {})}.items() if name != QUIET},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=set_limits,
-    )
-
-
-def finish(process: subprocess.Popen, status: int = 0) -> str:
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == status, output
-    return output
+    """Starts a training."""
+    small = [*SMALL, f"--output_dir={output_dir}", *arguments]
+    return commands.start("tfnerf.train", *small, env=env, limits=limits)
 
 
 def weights(run: Path) -> dict[str, np.ndarray]:
@@ -119,17 +96,9 @@ def test_a_run_leaves_everything_that_later_commands_need(uninterrupted: Path) -
 
 
 def test_its_flagfile_repeats_the_run(uninterrupted: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tfnerf.train", f"--flagfile={uninterrupted / 'flags.txt'}"]
-    subprocess.run([*command, f"--output_dir={tmp_path}"], cwd=ROOT, check=True, timeout=240)
+    flagfile = f"--flagfile={uninterrupted / 'flags.txt'}"
+    commands.run("tfnerf.train", flagfile, f"--output_dir={tmp_path}")
     assert_same_weights(uninterrupted, tmp_path / "run")
-
-
-def wait_for(condition: object, process: subprocess.Popen, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)
 
 
 def test_killed_at_several_moments_and_resumed_equals_uninterrupted(

@@ -1,0 +1,59 @@
+"""Starting commands as users do: real processes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+QUIET = "TF_CPP_MIN_LOG_LEVEL"
+"""Set for the tests, but not for users: commands are to be quiet of their own accord."""
+
+
+def start(
+    module: str,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    limits: dict[int, int] | None = None,
+) -> subprocess.Popen:
+    """Starts `python -m module`; `limits` bounds what it may use (`resource.RLIMIT_...`)."""
+
+    def set_limits() -> None:
+        for kind, bound in (limits or {}).items():
+            resource.setrlimit(kind, (bound, bound))
+
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env={name: value for name, value in {**os.environ, **(env or {})}.items() if name != QUIET},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=set_limits,
+    )
+
+
+def finish(process: subprocess.Popen, status: int = 0) -> str:
+    """Waits for the end and returns what was printed."""
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == status, output
+    return output
+
+
+def run(module: str, *arguments: str, status: int = 0) -> str:
+    """Runs a command to its end and returns what it printed."""
+    return finish(start(module, *arguments), status)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Until something is so, while the process lives."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,102 @@
+r"""Makes a run folder of weights that the original released, for all commands to work on.
+
+python -m tfnerf.import_weights --coarse=model_200000.npy --fine=model_fine_200000.npy \
+    --flagfile=configs/paper/blender.txt --data_dir=data/nerf_synthetic/lego --experiment=lego
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from tfnerf import command_line
+from tfnerf.config import config_from_flags, define_flags
+from tfnerf.errors import UserError
+from tfnerf.settings import Config, NetworkSettings
+
+if TYPE_CHECKING:
+    from tfnerf.models import NeRF
+
+_log = logging.getLogger("tfnerf.import_weights")
+_COARSE = flags.DEFINE_string("coarse", None, "model_NNNNNN.npy", required=True)
+_FINE = flags.DEFINE_string("fine", None, "model_fine_NNNNNN.npy; none with --num_fine_samples=0.")
+
+
+def main() -> None:
+    """The command."""
+    config = _through_corners(config_from_flags())
+    if bool(_FINE.value) != (config.rendering.num_fine_samples > 0):
+        raise UserError(
+            f"--fine={_FINE.value}: found --num_fine_samples={config.rendering.num_fine_samples}; "
+            "expected both, or none and 0"
+        )
+    command_line.import_tensorflow()
+    from tfnerf.models import NeRF
+    from tfnerf.original_weights import network_settings, read_weights
+    from tfnerf.run_folder import RunFolder
+    from tfnerf.scenes import load_scene
+
+    paths = [Path(path) for path in (_COARSE.value, _FINE.value) if path]
+    weights = [read_weights(path) for path in paths]
+    shapes = [network_settings(arrays, str(path)) for arrays, path in zip(weights, paths)]
+    if len(set(shapes)) > 1:
+        raise UserError(f"{paths[1]}: found a network of another shape than in {paths[0]}")
+    config = dataclasses.replace(config, network=_agreeing(shapes[0]))
+    load_scene(config.scene)  # so that a mistake shows now
+    model = NeRF.from_settings(config.network, with_fine=len(paths) == 2)
+    for network, arrays in zip((model.coarse, model.finest), weights):
+        network.set_weights(arrays)
+    step = _step_of(paths)
+    _write_run(config, model, step)
+    _log.info("weights of step %d: %s", step, RunFolder.of(config).path)
+
+
+def _through_corners(config: Config) -> Config:
+    """The original's networks were trained on rays through pixel corners."""
+    if flags.FLAGS["pixel_centers"].present:
+        return config
+    return dataclasses.replace(config, scene=dataclasses.replace(config.scene, pixel_centers=False))
+
+
+def _agreeing(found: NetworkSettings) -> NetworkSettings:
+    """The shape found in the files; UserError if a flag that was given says otherwise."""
+    for name, value in dataclasses.asdict(found).items():
+        flag = flags.FLAGS[name]
+        if flag.present and flag.value != value:
+            raise UserError(f"--{name}={flag.value}: found {value} in {_COARSE.value}")
+    return found
+
+
+def _step_of(paths: list[Path]) -> int:
+    """The number in the names of the files; 0 if there is none."""
+    steps = {int(match[1]) for path in paths if (match := re.search(r"_(\d+)\.npy$", path.name))}
+    if len(steps) > 1:
+        raise UserError(f"{paths[1]}: found another step than in {paths[0]}")
+    return steps.pop() if steps else 0
+
+
+def _write_run(config: Config, model: NeRF, step: int) -> None:
+    """A run folder as training leaves it, Adam at its start."""
+    from tfnerf.checkpoints import Checkpoints, list_checkpoints
+    from tfnerf.run_flags import begin_run
+    from tfnerf.run_folder import RunFolder
+    from tfnerf.trainer import make_optimizer
+
+    folder = RunFolder.of(config)
+    if list_checkpoints(folder.checkpoints):
+        raise UserError(f"{folder.path}: found a run there; give another --experiment")
+    optimizer = make_optimizer(model, config.training)
+    optimizer.iterations.assign(step)
+    begin_run(config, folder)
+    variables = {"model": model.variables, "optimizer": optimizer.variables}
+    Checkpoints(folder.checkpoints, variables).save(step, keep=1)
+
+
+if __name__ == "__main__":
+    define_flags()
+    command_line.run(main)
