@@ -5,22 +5,30 @@ from __future__ import annotations
 import dataclasses
 import os
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from absl import flags
 
 from tfnerf.errors import UserError
-from tfnerf.settings import SECTIONS, Config, flag_settings, flag_text
+from tfnerf.settings import SECTIONS, Config, SceneSettings, flag_settings, flag_text
 
 flags.disclaim_key_flags()  # they belong to the command that defines them: its --help lists them
 
 
-def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines a flag for each setting, as key flags of the module that calls it."""
-    for section in SECTIONS.values():
-        types = typing.get_type_hints(section)
-        for field in dataclasses.fields(section):
+def define_flags(
+    flag_values: flags.FlagValues = flags.FLAGS, *, sections: Iterable[str] = SECTIONS
+) -> None:
+    """Defines a flag for each setting, as key flags of the module that calls it.
+
+    Args:
+      flag_values: where to.
+      sections: those of `Config` that the command has a use for.
+    """
+    for section in sections:
+        types = typing.get_type_hints(SECTIONS[section])
+        for field in dataclasses.fields(SECTIONS[section]):
             _define(field, types[field.name], flag_values)
 
 
@@ -73,21 +81,22 @@ def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
     Raises:
       UserError: a value that its flag cannot have.
     """
-    sections = {}
-    for name, section in SECTIONS.items():
-        values = {
-            field.name: flag_values[field.name].value for field in dataclasses.fields(section)
-        }
-        sections[name] = section(**values)
-    config = Config(**sections)
-    scene, run = config.scene, config.run
+    sections = {name: _section(name, flag_values) for name in SECTIONS if name != "scene"}
+    config = Config(scene=scene_from_flags(flag_values), **sections)
+    output_dir = _absolute(config.run.output_dir)
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, output_dir=output_dir))
+
+
+def scene_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> SceneSettings:
+    """The flags of the scene alone; as `config_from_flags`."""
+    scene: SceneSettings = _section("scene", flag_values)
     data_dir = _absolute(scene.data_dir) if scene.data_dir else ""
-    output_dir = _absolute(run.output_dir)
-    return dataclasses.replace(
-        config,
-        scene=dataclasses.replace(scene, data_dir=data_dir, ndc=scene.uses_ndc),
-        run=dataclasses.replace(run, output_dir=output_dir),
-    )
+    return dataclasses.replace(scene, data_dir=data_dir, ndc=scene.uses_ndc)
+
+
+def _section(name: str, flag_values: flags.FlagValues) -> Any:
+    fields = dataclasses.fields(SECTIONS[name])
+    return SECTIONS[name](**{field.name: flag_values[field.name].value for field in fields})
 
 
 def _absolute(path: str) -> str:

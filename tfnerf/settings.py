@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 from tfnerf.errors import UserError
 
+Dataset = Literal["builtin", "blender", "llff", "deepvoxels", "transforms", "tiny_nerf"]
+
 
 def _flag(
     default: Any,
@@ -77,7 +79,7 @@ def _check(name: str, value: Any, kind: Any, bounds: typing.Mapping[str, Any]) -
 class SceneSettings(_Checked):
     """Which scene to read and how."""
 
-    dataset: Literal["builtin", "blender", "llff", "deepvoxels", "transforms", "tiny_nerf"] = _flag(
+    dataset: Dataset = _flag(  # noqa: RUF009 (as the fields below)
         "builtin", "Format of the scene; builtin is a scene that needs no files."
     )
     data_dir: str = _flag("", "Folder of the scene.")

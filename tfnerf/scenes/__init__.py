@@ -5,12 +5,22 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from tfnerf.errors import UserError
+from tfnerf.scenes.files import require_folder
 from tfnerf.scenes.scene import Scene, Views, to_colors
-from tfnerf.settings import SceneSettings
+from tfnerf.settings import Dataset, SceneSettings
 
-__all__ = ["Scene", "Views", "load_scene", "to_colors"]
+__all__ = ["Scene", "Views", "detect_dataset", "load_scene", "to_colors"]
+
+_TELLING_FILES: dict[Dataset, str] = {
+    "blender": "transforms_train.json",
+    "transforms": "transforms.json",
+    "llff": "poses_bounds.npy",
+    "tiny_nerf": "tiny_nerf_data.npz",
+    "deepvoxels": "train/*/intrinsics.txt",
+}
 
 
 def load_scene(settings: SceneSettings, splits: Sequence[str] = ("train", "test")) -> Scene:
@@ -30,3 +40,19 @@ def load_scene(settings: SceneSettings, splits: Sequence[str] = ("train", "test"
     near = scene.near if settings.near is None else settings.near
     far = scene.far if settings.far is None else settings.far
     return dataclasses.replace(scene, near=near, far=far)
+
+
+def detect_dataset(data_dir: Path) -> Dataset:
+    """The format of the scene in a folder, told by the names of its files.
+
+    Raises:
+      UserError: it is none that can be told.
+    """
+    folder = require_folder(data_dir)
+    for name, pattern in _TELLING_FILES.items():
+        if any(folder.glob(pattern)):
+            return name
+    raise UserError(
+        f"{folder}: found none of {', '.join(_TELLING_FILES.values())}: give --dataset, or begin "
+        "with COLMAP (see the README on photographs of your own)"
+    )

@@ -1,0 +1,63 @@
+"""Looks at a scene before it is trained on, and says in words and one picture what it finds.
+
+python -m tfnerf.inspect --data_dir=captures/mine
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+from absl import flags
+
+from tfnerf import command_line
+from tfnerf.config import define_flags, scene_from_flags
+from tfnerf.settings import SceneSettings
+
+_log = logging.getLogger("tfnerf.inspect")
+_PICTURE = flags.DEFINE_string("picture", "inspect.png", "File to draw into.")
+
+
+def main() -> None:
+    """The command."""
+    command_line.import_tensorflow()
+    from tfnerf.files import write_file
+    from tfnerf.inspection import inspect_scene
+    from tfnerf.inspection_picture import draw
+    from tfnerf.scenes import load_scene
+
+    settings = _settings()
+    inspection = inspect_scene(load_scene(settings))
+    print(f"{inspection.scene.name}, read as --dataset={settings.dataset}:")
+    for finding in inspection.findings:
+        print(f"  {'ok ' if finding.sane else '!! '} {finding.text}")
+    doubts = sum(not finding.sane for finding in inspection.findings)
+    print(f"{doubts or 'no'} doubt{'' if doubts == 1 else 's'}")
+    write_file(Path(_PICTURE.value), draw(inspection))
+    _log.info("cameras, rays and images: %s", _PICTURE.value)
+
+
+def _settings() -> SceneSettings:
+    """The flags, with the data set told from the files if it is not given."""
+    settings = scene_from_flags()
+    if flags.FLAGS["dataset"].present or not settings.data_dir:
+        return settings
+    from tfnerf.scenes import detect_dataset
+
+    dataset = detect_dataset(Path(settings.data_dir))
+    settings = dataclasses.replace(settings, dataset=dataset, ndc=None)
+    if dataset == "llff" and not flags.FLAGS["factor"].present:
+        settings = dataclasses.replace(settings, factor=_smallest_there(Path(settings.data_dir)))
+    return dataclasses.replace(settings, ndc=settings.uses_ndc)
+
+
+def _smallest_there(folder: Path) -> int:
+    """The largest N for which images_<N> is there: small images do, and none are to be made."""
+    factors = [int(path.name[7:]) for path in folder.glob("images_*") if path.name[7:].isdigit()]
+    return max(factors, default=1)
+
+
+if __name__ == "__main__":
+    define_flags(sections=["scene"])
+    command_line.run(main)
