@@ -3,10 +3,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint setup clean
+.PHONY: demo gallery test lint setup clean
 
 demo: setup
 	$(BIN)/python -m tfnerf.train --flagfile=configs/demo.txt
+	$(BIN)/python -m tfnerf.evaluate --run_dir=runs/demo
+
+# The pictures in the README.
+gallery: demo
+	$(BIN)/python -m tfnerf.render --run_dir=runs/demo --num_frames=60 --resolution_factor=2
+	$(BIN)/python -m tfnerf.mesh --run_dir=runs/demo --smallest_piece=0.01
+	$(BIN)/python -m tfnerf.inspect --picture=docs/images/inspect.png
+	$(BIN)/python -m docs.gallery --run_dir=runs/demo
 
 test: setup
 	$(BIN)/python -m pytest

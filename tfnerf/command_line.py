@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import runpy
@@ -30,9 +31,19 @@ def run(main: Callable[..., int | None], *, with_arguments: bool = False) -> Non
     app.run(guarded, flags_parser=_parse_flags)
 
 
-def train() -> None:
-    """Entry point of the console script: the same as `python -m tfnerf.train`."""
-    runpy.run_module("tfnerf.train", run_name="__main__", alter_sys=True)
+def run_module(name: str) -> None:
+    """The same as `python -m name`."""
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+# Entry points of the console scripts.
+train = functools.partial(run_module, "tfnerf.train")
+evaluate = functools.partial(run_module, "tfnerf.evaluate")
+render = functools.partial(run_module, "tfnerf.render")
+mesh = functools.partial(run_module, "tfnerf.mesh")
+inspect = functools.partial(run_module, "tfnerf.inspect")
+import_weights = functools.partial(run_module, "tfnerf.import_weights")
+convert_config = functools.partial(run_module, "tfnerf.convert_config")
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
