@@ -1,1 +1,1 @@
-"""Packaging a trained scene as a SavedModel: to be written."""
+"""Packaging a trained scene as a SavedModel that TF Serving, or `serving.server`, answers from."""

@@ -1,1 +1,4 @@
-"""Answering requests for rays over gRPC: to be written."""
+"""Serving an exported scene over gRPC, and asking for its pictures.
+
+Speaks the protocol of TF Serving only; knows nothing of networks and training.
+"""

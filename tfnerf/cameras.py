@@ -212,6 +212,12 @@ class NDC:
         )
         return Rays(ndc_origins, ndc_directions, rays.viewdirs)
 
+    def warp_points(self, points: tf.Tensor) -> tf.Tensor:
+        """Points [N, 3] with z < 0 in NDC (equation 14)."""
+        x, y, z = tf.unstack(points, axis=-1)
+        scale_x, scale_y = -self.focal / (self.width / 2), -self.focal / (self.height / 2)
+        return tf.stack([scale_x * x / z, scale_y * y / z, 1 + 2 * self.near / z], -1)
+
     def unwarp_points(self, points: np.ndarray) -> np.ndarray:
         """World coordinates of points [N, 3] in NDC with z < 1 (the inverse of equation 14)."""
         z = 2 * self.near / (points[:, 2] - 1)

@@ -98,4 +98,4 @@ def _log_to_stderr() -> None:
     log.addHandler(handler)
     log.propagate = False
     absl_logging.set_verbosity(absl_logging.WARNING)
-    logging.getLogger("tensorflow").setLevel(logging.WARNING)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # warns of v1 loaders

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from tfnerf.cameras import NDC, Cameras, Rays
 from tfnerf.compositing import Composite, composite
-from tfnerf.models import NeRF, RadianceField
 from tfnerf.sampling import resample_depths, stratified_depths
 from tfnerf.settings import RenderSettings
 
@@ -35,8 +35,20 @@ class Rendering(NamedTuple):
     """The coarse one again where there are no fine samples."""
 
 
+class Networks(Protocol):
+    """What rendering needs of a `NeRF`: two functions of positions and view directions."""
+
+    @property
+    def coarse(self) -> Callable[..., tf.Tensor]:
+        """Evaluated at the coarse samples; see `RadianceField.call`."""
+
+    @property
+    def finest(self) -> Callable[..., tf.Tensor]:
+        """Evaluated at all samples, the source of final colours."""
+
+
 def render_rays(
-    model: NeRF,
+    model: Networks,
     rays: Rays,
     near: float | tf.Tensor,
     far: float | tf.Tensor,
@@ -75,7 +87,7 @@ def render_rays(
 
 
 def query_points(
-    model: NeRF, points: tf.Tensor, viewdirs: tf.Tensor
+    model: Networks, points: tf.Tensor, viewdirs: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """What the fine network says of single points.
 
@@ -92,7 +104,7 @@ def query_points(
 
 
 def _look(
-    field: RadianceField,
+    field: Callable[..., tf.Tensor],
     rays: Rays,
     depths: tf.Tensor,
     noise: tf.Tensor | None,
@@ -142,7 +154,7 @@ class ImageRenderer:
 
     def __init__(
         self,
-        model: NeRF,
+        model: Networks,
         near: float,
         far: float,
         ndc: NDC | None,

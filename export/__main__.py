@@ -1,0 +1,74 @@
+"""Packages a trained run as a version of a SavedModel, for TF Serving or `serving.server`.
+
+python -m export --run_dir=runs/lego --model_base_path=models/lego
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from absl import flags
+
+from tfnerf import command_line
+from tfnerf.config import define_run_flags, run_arguments
+from tfnerf.errors import UserError
+
+_log = logging.getLogger("tfnerf.export")
+_MODEL_BASE_PATH = flags.DEFINE_string("model_base_path", None, "Folder of versions.")
+_MODEL_NAME = flags.DEFINE_string(
+    "model_name", None, "That it will be served under; default: the name of the folder."
+)
+_VERSION = flags.DEFINE_integer(
+    "version", None, "Its number; default: the next that is free.", lower_bound=1
+)
+_KEEP = flags.DEFINE_integer(
+    "keep", None, "Remove all but so many of the newest versions; default: none.", lower_bound=2
+)
+_NUM_COARSE_SAMPLES = flags.DEFINE_integer(
+    "num_coarse_samples", None, "Fewer are faster; default: as in training.", lower_bound=3
+)
+_NUM_FINE_SAMPLES = flags.DEFINE_integer(
+    "num_fine_samples", None, "The same for the fine network.", lower_bound=0
+)
+_DTYPE = flags.DEFINE_enum(
+    "dtype",
+    "float32",
+    ["float32", "bfloat16", "float16"],
+    "Of the weights as they are stored; what it costs in PSNR is printed.",
+)
+
+
+def main() -> None:
+    """The command."""
+    if not _MODEL_BASE_PATH.value:
+        raise UserError("--model_base_path: not given, expected the folder of versions")
+    command_line.import_tensorflow()
+    from export.exporting import export
+    from export.versions import remove_old_versions
+    from tfnerf.trained_run import TrainedRun
+
+    model_base_path = Path(_MODEL_BASE_PATH.value).absolute()
+    exported = export(
+        TrainedRun.load(**run_arguments()),
+        model_base_path,
+        _MODEL_NAME.value or model_base_path.name,
+        version=_VERSION.value,
+        num_coarse_samples=_NUM_COARSE_SAMPLES.value,
+        num_fine_samples=_NUM_FINE_SAMPLES.value,
+        dtype=_DTYPE.value,
+    )
+    _log.info(
+        "%s: PSNR %.2f dB, %+.2f dB against the run (on some held-out pixels)",
+        exported.path,
+        exported.psnr,
+        exported.psnr - exported.psnr_in_training,
+    )
+    if _KEEP.value:
+        for path in remove_old_versions(model_base_path, _KEEP.value):
+            _log.info("removed %s", path)
+
+
+if __name__ == "__main__":
+    define_run_flags()
+    command_line.run(main)

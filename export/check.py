@@ -1,0 +1,141 @@
+"""Checking an exported version before anyone sees it: loaded as servers load it, and compared."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+
+from serving.servable import Servable
+from tfnerf.camera_paths import transformed
+from tfnerf.cameras import Rays
+from tfnerf.errors import UserError, first_line
+from tfnerf.images import to_8bit
+from tfnerf.models import NeRF
+from tfnerf.renderer import query_points, render_rays
+from tfnerf.scenes import Scene
+from tfnerf.settings import RenderSettings
+
+_TOLERANCE = 1e-4
+"""Of colours and opacities. Both compute the same; rounding is all that may differ."""
+_UNSTABLE = 0.02
+"""Fraction of rays that may differ more: resampling is not continuous, so where a sample is at the
+edge of a bin rounding moves it."""
+_PICTURE_SIZE = 8
+
+
+def check_version(
+    path: Path, model: NeRF, scene: Scene, settings: RenderSettings, rays: Rays
+) -> None:
+    """Compares all signatures with the same computation in this process.
+
+    Args:
+      path: the version.
+      model: with the weights that were exported.
+      scene: that they were trained on.
+      settings: that were exported.
+      rays: some, in scene coordinates.
+
+    Raises:
+      UserError: it cannot be loaded, or answers something else.
+    """
+    try:
+        servable = Servable(path)
+    except Exception as error:  # TensorFlow's loader fails in many ways
+        raise UserError(f"{path}: the export cannot be loaded: {first_line(error)}") from None
+    try:
+        _check_rays(servable, model, scene, settings, rays)
+        _check_points(servable, model, scene, rays)
+        _check_view(servable, scene)
+        json.loads(servable.run("describe_scene", {"index": np.zeros(1, np.int32)})["scene"][0])
+    finally:
+        servable.close()
+
+
+def to_world(scene: Scene, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
+    """Origins and directions [N, 3] as a client would send them."""
+    matrix = scene.scene_to_world
+    rotation = matrix[:3, :3] / np.cbrt(np.linalg.det(matrix[:3, :3]))
+    origins = rays.origins.numpy().astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    directions = rays.directions.numpy().astype(np.float64) @ rotation.T
+    return origins.astype(np.float32), directions.astype(np.float32)
+
+
+def render_in_process(
+    model: NeRF, scene: Scene, settings: RenderSettings, rays: Rays
+) -> dict[str, np.ndarray]:
+    """The same rays without an export: rgb [N, 3] and opacity [N]."""
+    warped = rays if scene.ndc is None else scene.ndc.warp(rays)
+    fine = render_rays(
+        model,
+        warped,
+        scene.near,
+        scene.far,
+        settings,
+        white_background=scene.white_background,
+    ).fine
+    return {"rgb": fine.rgb.numpy(), "opacity": fine.opacity.numpy()}
+
+
+def _check_rays(
+    servable: Servable, model: NeRF, scene: Scene, settings: RenderSettings, rays: Rays
+) -> None:
+    origins, directions = to_world(scene, rays)
+    answer = servable.run("serving_default", {"origins": origins, "directions": directions})
+    for name, expected in render_in_process(model, scene, settings, rays).items():
+        _compare(servable.path, f"serving_default: {name}", answer[name], expected)
+
+
+def _check_points(servable: Servable, model: NeRF, scene: Scene, rays: Rays) -> None:
+    middle = rays.origins + rays.directions * (1.5 if scene.ndc else (scene.near + scene.far) / 2)
+    points, viewdirs = to_world(scene, Rays(middle, rays.directions, rays.viewdirs))
+    answer = servable.run("query_points", {"points": points, "viewdirs": viewdirs})
+    inside = middle if scene.ndc is None else scene.ndc.warp_points(middle)
+    rgb, _ = query_points(model, inside, rays.viewdirs)
+    _compare(servable.path, "query_points: rgb", answer["rgb"], rgb.numpy())
+
+
+def _check_view(servable: Servable, scene: Scene) -> None:
+    """A small picture, against its rays sent one by one."""
+    cameras = scene.train.cameras.resized(_PICTURE_SIZE / scene.train.cameras.width)
+    focal = float(cameras.focal.mean())
+    pose = transformed(scene.scene_to_world, cameras.camera_to_world[:1].astype(np.float64))
+    pose = pose.astype(np.float32)
+    size = np.array([_PICTURE_SIZE], np.int32)
+    picture = servable.run(
+        "render_view",
+        {
+            "camera_to_world": pose,
+            "focal": np.array([focal], np.float32),
+            "height": size,
+            "width": size,
+        },
+    )
+    offset = 0.5 if scene.pixel_centers else 0.0
+    row, column = np.mgrid[:_PICTURE_SIZE, :_PICTURE_SIZE].reshape(2, -1) + offset
+    half = _PICTURE_SIZE / 2
+    in_camera = np.stack([(column - half) / focal, (half - row) / focal, -np.ones(len(row))], -1)
+    directions = (in_camera @ pose[0, :, :3].T).astype(np.float32)
+    origins = np.tile(pose[0, :, 3], [len(directions), 1])
+    rays = servable.run("serving_default", {"origins": origins, "directions": directions})
+    pixels = imageio.imread(io.BytesIO(picture["image"][0])).reshape(-1, 3)
+    expected = to_8bit(rays["rgb"]).astype(np.float32)
+    _compare(servable.path, "render_view: image", pixels / 255, expected / 255, 1.1 / 255)
+
+
+def _compare(
+    path: Path,
+    what: str,
+    found: np.ndarray,
+    expected: np.ndarray,
+    tolerance: float = _TOLERANCE,
+) -> None:
+    error = np.abs(found - expected).reshape(len(expected), -1).max(-1)
+    if not (error > tolerance).mean() <= _UNSTABLE:
+        raise UserError(
+            f"{path}: {what} differs from the same computation in this process by up to "
+            f"{error.max():.2g}: not exported"
+        )

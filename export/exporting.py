@@ -1,0 +1,119 @@
+"""From a run folder to a version that servers find."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from export.check import check_version, render_in_process
+from export.scene_description import describe_scene
+from export.served_scene import ServedScene
+from export.versions import new_version, next_version
+from export.warm_up import write_warm_up
+from tfnerf.cameras import Rays
+from tfnerf.errors import UserError, first_line
+from tfnerf.evaluation import true_colors
+from tfnerf.metrics import psnr_of
+from tfnerf.models import NeRF
+from tfnerf.scenes import Scene, Views
+from tfnerf.settings import RenderSettings
+from tfnerf.trained_run import TrainedRun
+
+DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16, "float16": tf.float16}
+_NUM_RAYS = 2048
+"""Rays that an export is compared on."""
+
+
+class Export(NamedTuple):
+    """A version, and what it costs in quality."""
+
+    path: Path
+    psnr: float
+    """dB, of some pixels of the views that were held out (of training views where none were)."""
+    psnr_in_training: float
+    """The same with the weights and the sampling of the run."""
+
+
+def export(
+    run: TrainedRun,
+    model_base_path: Path,
+    model_name: str,
+    *,
+    version: int | None = None,
+    num_coarse_samples: int | None = None,
+    num_fine_samples: int | None = None,
+    dtype: str = "float32",
+) -> Export:
+    """Writes a version, checks it, and lets it appear.
+
+    Args:
+      run: the trained run.
+      model_base_path: folder of versions.
+      model_name: that warm-up requests name.
+      version: its number; None: the next that is free.
+      num_coarse_samples: fewer are faster; None: as in training.
+      num_fine_samples: the same.
+      dtype: that weights are stored in, one of DTYPES.
+
+    Raises:
+      UserError: the version is there, it cannot be written, or it does not answer as it should.
+    """
+    scene = run.scene()
+    settings = _settings(run.config.rendering, num_coarse_samples, num_fine_samples)
+    model = _rounded(run, DTYPES[dtype])
+    description = describe_scene(run, scene, settings, dtype)
+    served = ServedScene(model, scene, settings, DTYPES[dtype], json.dumps(description))
+    views = scene.held_out or scene.train
+    rays, truth = _some_pixels(scene, views)
+    version = next_version(model_base_path) if version is None else version
+    with new_version(model_base_path, version) as folder:
+        try:
+            tf.saved_model.save(served, str(folder), signatures=served.signatures())
+            pose = np.array(description["camera_path"]["camera_to_world"][0])
+            write_warm_up(folder, model_name, pose, description["focal"])
+        except tf.errors.OpError as error:
+            raise UserError(f"{folder}: cannot be written: {first_line(error)}") from None
+        check_version(folder, model, scene, settings, rays)
+    after = render_in_process(model, scene, settings, rays)["rgb"]
+    before = render_in_process(run.model, scene, run.config.rendering, rays)["rgb"]
+    return Export(model_base_path / str(version), _psnr(after, truth), _psnr(before, truth))
+
+
+def _settings(
+    settings: RenderSettings, num_coarse_samples: int | None, num_fine_samples: int | None
+) -> RenderSettings:
+    """As in training, with other numbers of samples where they are given."""
+    if num_coarse_samples is not None:
+        settings = dataclasses.replace(settings, num_coarse_samples=num_coarse_samples)
+    if num_fine_samples is not None:
+        settings = dataclasses.replace(settings, num_fine_samples=num_fine_samples)
+    return settings
+
+
+def _rounded(run: TrainedRun, dtype: tf.DType) -> NeRF:
+    """The networks with weights as they will be stored."""
+    model = NeRF.from_settings(run.config.network, with_fine=run.model.fine is not None)
+    model.set_weights(
+        [tf.cast(tf.cast(weight, dtype), tf.float32).numpy() for weight in run.model.get_weights()]
+    )
+    return model
+
+
+def _some_pixels(scene: Scene, views: Views) -> tuple[Rays, np.ndarray]:
+    """Rays through pixels spread over all views, and the colours [N, 3] that they should have."""
+    cameras = views.cameras
+    height, width = cameras.height, cameras.width
+    chosen = np.linspace(0, len(views) * height * width - 1, _NUM_RAYS).astype(np.int64)
+    view, row, column = np.unravel_index(chosen, (len(views), height, width))
+    rays = cameras.rays(view, row, column, pixel_centers=scene.pixel_centers)
+    truth = np.stack([true_colors(scene, views, v)[r, c] for v, r, c in zip(view, row, column)])
+    return rays, truth
+
+
+def _psnr(rgb: np.ndarray, truth: np.ndarray) -> float:
+    return psnr_of(float(np.mean((np.clip(rgb, 0, 1) - truth) ** 2)))

@@ -1,0 +1,97 @@
+"""What a served model says of itself, so that clients need no data set and no run folder."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+import tfnerf
+from export.served_scene import DEPTH_LEVELS, MOST_PIXELS
+from tfnerf.camera_paths import LEAST_CONVERGENCE, average_pose, meeting_point, transformed
+from tfnerf.cameras import Cameras
+from tfnerf.scene_paths import default_path, orbit_cameras, spiral_cameras
+from tfnerf.scenes import Scene
+from tfnerf.settings import RenderSettings
+from tfnerf.trained_run import TrainedRun
+
+_NUM_POSES = 60
+_HALF_SIZE = 0.5
+"""Of the box around the scene, as a fraction of the cameras' distance."""
+
+
+def describe_scene(
+    run: TrainedRun, scene: Scene, settings: RenderSettings, dtype: str
+) -> dict[str, Any]:
+    """All that a client needs to make pictures, in world coordinates (those of the scene's files).
+
+    Args:
+      run: that is exported.
+      scene: of it.
+      settings: how the exported model samples rays.
+      dtype: of its weights.
+    """
+    cameras = scene.train.cameras
+    name = default_path(scene)
+    path = (
+        orbit_cameras(scene, run.config.scene, _NUM_POSES)
+        if name == "orbit"
+        else spiral_cameras(scene, _NUM_POSES)
+    )
+    target, distance = _target(scene)
+    half_size = _HALF_SIZE * distance
+    scale = float(np.cbrt(np.linalg.det(scene.scene_to_world[:3, :3])))
+    depth_scale = 1.0 if scene.ndc else scale
+    return {
+        "name": scene.name,
+        "near": scene.near * depth_scale,
+        "far": scene.far * depth_scale,
+        "ndc": scene.ndc is not None,
+        "bounds": [(target - half_size).tolist(), (target + half_size).tolist()],
+        "target": target.tolist(),
+        "up": _up(scene).tolist(),
+        "width": cameras.width,
+        "height": cameras.height,
+        "focal": float(cameras.focal.mean()),
+        "camera_path": {"name": name, "camera_to_world": _in_world(scene, path).tolist()},
+        "pixel_centers": scene.pixel_centers,
+        "white_background": scene.white_background,
+        "depth_levels": DEPTH_LEVELS,
+        "most_pixels": MOST_PIXELS,
+        "step": run.step,
+        "num_coarse_samples": settings.num_coarse_samples,
+        "num_fine_samples": settings.num_fine_samples,
+        "dtype": dtype,
+        "versions": {
+            "tfnerf": tfnerf.__version__,
+            **{package: metadata.version(package) for package in ("tensorflow", "keras")},
+        },
+    }
+
+
+def _target(scene: Scene) -> tuple[np.ndarray, float]:
+    """What the cameras look at, in world coordinates, and how far away it is."""
+    poses = transformed(scene.scene_to_world, _poses(scene.train.cameras))
+    center, convergence = meeting_point(poses)
+    if convergence >= LEAST_CONVERGENCE and scene.ndc is None:
+        return center, float(np.linalg.norm(poses[:, :, 3] - center, axis=-1).mean())
+    nearest, farthest = scene.depth_bounds
+    scale = np.cbrt(np.linalg.det(scene.scene_to_world[:3, :3]))
+    distance = float(scale * 2 / (1 / max(nearest, 1e-6) + 1 / farthest))  # between, in disparity
+    middle = average_pose(poses)
+    return middle[:, 3] - distance * middle[:, 2], distance
+
+
+def _up(scene: Scene) -> np.ndarray:
+    """What the cameras hold for up on average, in world axes."""
+    up = transformed(scene.scene_to_world, _poses(scene.train.cameras))[:, :, 1].mean(0)
+    return up / np.linalg.norm(up)
+
+
+def _in_world(scene: Scene, cameras: Cameras) -> np.ndarray:
+    return transformed(scene.scene_to_world, _poses(cameras))
+
+
+def _poses(cameras: Cameras) -> np.ndarray:
+    return cameras.camera_to_world.astype(np.float64)

@@ -1,0 +1,61 @@
+"""Numbered versions of a model in one folder, as TF Serving watches it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfnerf.errors import UserError
+from tfnerf.files import flush_folder, make_folder, remove_folder
+
+
+def list_versions(model_base_path: Path) -> list[Path]:
+    """The versions in a folder, oldest first; names that are no integers are passed over."""
+    if not model_base_path.is_dir():
+        return []
+    found = [path for path in model_base_path.iterdir() if path.is_dir() and path.name.isdecimal()]
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def next_version(model_base_path: Path) -> int:
+    """One more than the newest."""
+    versions = list_versions(model_base_path)
+    return int(versions[-1].name) + 1 if versions else 1
+
+
+@contextlib.contextmanager
+def new_version(model_base_path: Path, version: int) -> Iterator[Path]:
+    """A folder to write a version into, that appears under its number when all went well.
+
+    Until then it has a name that begins with a dot, which servers pass over.
+
+    Raises:
+      UserError: the version is there already, or the folder cannot be written.
+    """
+    final = model_base_path / str(version)
+    if final.exists():
+        raise UserError(f"--version={version}: found {final}; expected a number that is free")
+    make_folder(model_base_path)
+    aside = model_base_path / f".{version}.{os.getpid()}"
+    try:
+        aside.mkdir()
+        yield aside
+        for folder in [path for path in aside.rglob("*") if path.is_dir()] + [aside]:
+            flush_folder(folder)
+        aside.rename(final)
+        flush_folder(model_base_path)
+    except OSError as error:
+        raise UserError(f"{final}: cannot be written: {error.strerror}") from None
+    finally:
+        if aside.exists():
+            remove_folder(aside)
+
+
+def remove_old_versions(model_base_path: Path, keep: int) -> list[Path]:
+    """Removes all but the newest versions, and returns what was removed."""
+    old = list_versions(model_base_path)[:-keep]
+    for path in old:
+        remove_folder(path)
+    return old
