@@ -26,15 +26,15 @@ def main() -> None:
     """The command."""
     folder = RunFolder(Path(_RUN_DIR.value))
     write_png(_IMAGES / "demo.png", _held_out_views(folder.eval / "test"))
-    write_file(_IMAGES / "orbit.gif", _orbit(folder.renders / "orbit"))
+    write_file(_IMAGES / "orbit.gif", _orbit(folder.renders / "orbit_2x"))
 
 
 def _held_out_views(folder: Path) -> np.ndarray:
     """Colour, depth and error of some views, a row each, twice as large."""
-    names = sorted(path.stem.removesuffix("_depth") for path in folder.glob("*_depth.png"))
+    names = sorted(path.name for path in folder.glob("*.png"))
     rows = [
-        [imageio.imread(folder / f"{name}{kind}.png") for name in names[:_NUM_VIEWS]]
-        for kind in ("", "_depth", "_error")
+        [imageio.imread(folder / kind / name) for name in names[:_NUM_VIEWS]]
+        for kind in ("", "depth", "error")
     ]
     return np.kron(contact_sheet(rows), np.ones([2, 2, 1], np.uint8))
 
@@ -43,7 +43,7 @@ def _orbit(folder: Path) -> bytes:
     """Colour and depth side by side, moving."""
     frames = [
         np.concatenate([imageio.imread(folder / kind / path.name) for kind in ("rgb", "depth")], 1)
-        for path in sorted((folder / "rgb").iterdir())
+        for path in sorted((folder / "rgb").glob("*.png"))
     ]
     buffer = io.BytesIO()
     imageio.imwrite(buffer, frames, extension=".gif", duration=50, loop=0)

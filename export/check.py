@@ -44,15 +44,18 @@ def check_version(
     """
     try:
         servable = Servable(path)
-    except Exception as error:  # TensorFlow's loader fails in many ways
-        raise UserError(f"{path}: the export cannot be loaded: {first_line(error)}") from None
-    try:
-        _check_rays(servable, model, scene, settings, rays)
-        _check_points(servable, model, scene, rays)
-        _check_view(servable, scene)
-        json.loads(servable.run("describe_scene", {"index": np.zeros(1, np.int32)})["scene"][0])
-    finally:
-        servable.close()
+        try:
+            _check_rays(servable, model, scene, settings, rays)
+            _check_points(servable, model, scene, rays)
+            _check_view(servable, scene)
+            answer = servable.run("describe_scene", {"index": np.zeros(1, np.int32)})
+            json.loads(answer["scene"][0])
+        finally:
+            servable.close()
+    except UserError:
+        raise
+    except Exception as error:  # TensorFlow fails in many ways
+        raise UserError(f"{path}: the export cannot be run: {first_line(error)}") from None
 
 
 def to_world(scene: Scene, rays: Rays) -> tuple[np.ndarray, np.ndarray]:

@@ -17,10 +17,9 @@ from export.versions import new_version, next_version
 from export.warm_up import write_warm_up
 from tfnerf.cameras import Rays
 from tfnerf.errors import UserError, first_line
-from tfnerf.evaluation import true_colors
 from tfnerf.metrics import psnr_of
 from tfnerf.models import NeRF
-from tfnerf.scenes import Scene, Views
+from tfnerf.scenes import Scene, Views, to_colors
 from tfnerf.settings import RenderSettings
 from tfnerf.trained_run import TrainedRun
 
@@ -111,8 +110,8 @@ def _some_pixels(scene: Scene, views: Views) -> tuple[Rays, np.ndarray]:
     chosen = np.linspace(0, len(views) * height * width - 1, _NUM_RAYS).astype(np.int64)
     view, row, column = np.unravel_index(chosen, (len(views), height, width))
     rays = cameras.rays(view, row, column, pixel_centers=scene.pixel_centers)
-    truth = np.stack([true_colors(scene, views, v)[r, c] for v, r, c in zip(view, row, column)])
-    return rays, truth
+    pixels = views.images[view, row, column]
+    return rays, to_colors(pixels, views.level, white_background=scene.white_background).numpy()
 
 
 def _psnr(rgb: np.ndarray, truth: np.ndarray) -> float:

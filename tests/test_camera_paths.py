@@ -123,6 +123,23 @@ def test_an_orbit_stays_where_cameras_were() -> None:
     assert reached.max() < apart
 
 
+@pytest.mark.parametrize("num_cameras", [2, 3, 6, 12, 40])
+def test_an_orbit_is_found_for_evenly_spaced_cameras(num_cameras: int) -> None:
+    """Their directions cancel out across the axis."""
+    azimuths = 2 * np.pi * np.arange(num_cameras) / num_cameras + 0.1
+    poses = np.stack([orbit_pose(azimuth, 0.3, 4.0) for azimuth in azimuths])
+    path = orbit_around(tilted(poses), 10)
+    assert np.isfinite(path).all()
+    is_rotation(path[:, :, :3])
+    np.testing.assert_allclose(np.linalg.norm(path[:, :, 3] - [3, 1, -2], axis=-1), 4, atol=1e-6)
+
+
+def test_directions_that_cancel_out_have_no_average() -> None:
+    poses = np.stack([orbit_pose(azimuth, 0.0, 4.0) for azimuth in (0, np.pi)])
+    with pytest.raises(ValueError, match="cancel out"):
+        average_pose(poses)
+
+
 def test_there_is_no_orbit_for_cameras_that_look_the_same_way() -> None:
     poses = np.tile(np.eye(3, 4), [5, 1, 1])
     poses[:, 0, 3] = np.arange(5)

@@ -77,10 +77,10 @@ def test_never_more_than_a_layer_is_asked_for() -> None:
 
 
 def test_a_box_shrinks_to_what_is_there() -> None:
-    low, high = occupied_box(solids, box(8.0), THRESHOLD)
+    low, high = occupied_box(solids, box(8.0), THRESHOLD, 64)
     assert (low > -2).all() and (high < 2).all()
     assert (low < [-1.09, -1.09, -0.6]).all() and (high > [1.09, 1.09, 0.54]).all()
-    assert occupied_box(solids, Box(np.full(3, 3.0), np.full(3, 4.0)), THRESHOLD) is None
+    assert occupied_box(solids, Box(np.full(3, 3.0), np.full(3, 4.0)), THRESHOLD, 64) is None
 
 
 CENTER, RADIUS = np.array([0.3, -0.2, 0.1]), 0.5
@@ -172,7 +172,30 @@ def test_small_pieces_are_left_out_on_request(scene: Scene) -> None:
     one = build_mesh(KnownField(sphere_and_speck), scene, **arguments, smallest_piece=0.1)
     assert (both.body_count, one.body_count) == (2, 1)
     assert len(one.vertices) == len(np.unique(one.faces))
+    largest = build_mesh(KnownField(sphere_and_speck), scene, **arguments, smallest_piece=1.0)
+    assert largest.body_count == 1
     assert np.linalg.norm(one.vertices - in_world(scene, CENTER[None]), axis=-1).max() < 0.27
+
+
+def sphere_with_antenna(points: tf.Tensor) -> tf.Tensor:
+    x, y, z = tf.unstack(points, axis=-1)
+    rod = tf.maximum(tf.sqrt((y + 0.2) ** 2 + (z - 0.1) ** 2) - 0.02, tf.abs(x) - 1.5)
+    return tf.minimum(sphere(points), rod)
+
+
+def test_thin_parts_are_not_cut_off(scene: Scene) -> None:
+    mesh = build_mesh(KnownField(sphere_with_antenna), scene, resolution=256, threshold=THRESHOLD)
+    in_scene = (mesh.vertices - scene.scene_to_world[:3, 3]) @ np.linalg.inv(
+        scene.scene_to_world[:3, :3]
+    ).T
+    assert in_scene[:, 0].max() > 1.4 and in_scene[:, 0].min() < -1.4
+
+
+def test_a_mesh_of_ndc_ends_before_infinity(scene: Scene) -> None:
+    scene = dataclasses.replace(scene, ndc=NDC(30, 40, 35.0), near=0.0, far=1.0, bounds=(1.3, 100))
+    everywhere = KnownField(lambda points: 0.985 - points[:, 2])
+    mesh = build_mesh(everywhere, scene, resolution=40, threshold=THRESHOLD)
+    assert np.isfinite(mesh.vertices).all()
 
 
 def test_files_hold_the_mesh_and_its_colours(scene: Scene) -> None:

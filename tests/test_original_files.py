@@ -94,11 +94,13 @@ def test_switches_and_spellings_of_config_files(tmp_path: Path) -> None:
 
 def test_what_has_no_counterpart_is_listed(tmp_path: Path) -> None:
     text = "spherify = True\nN_importance = 64\nnetwidth_fine = 128\nmy_own = 7\nchunk = 4096"
+    text += "\nllffhold = 0"
     assert converted(tmp_path, text).left_out == [
         "my_own = 7 (not known)",
         "chunk = 4096 (memory is bounded by --rays_per_chunk)",
         "netwidth_fine = 128 (the fine network is like the coarse one)",
         "NDC with spherify (NDC is for forward-facing scenes; it is off)",
+        "llffhold = 0 (it holds the most central view out; here none is)",
     ]
 
 
@@ -274,6 +276,12 @@ def test_damaged_and_odd_files_are_refused(content: bytes, tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"model\.npy: no weights of the original") as caught:
         read_weights(save_pickle(tmp_path / "model.npy", content, 1))
     assert "\n" not in str(caught.value)
+
+
+def test_one_array_many_times_is_refused(tmp_path: Path) -> None:
+    content = pickle.dumps(object_array([np.zeros(3, np.float32)] * 1000), protocol=3)
+    with pytest.raises(UserError, match="found 1000 arrays, expected at most"):
+        read_weights(save_pickle(tmp_path / "model.npy", content, 1000))
 
 
 def test_a_size_that_lies_is_refused(tmp_path: Path) -> None:

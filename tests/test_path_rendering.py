@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small import RENDERING, small_config, small_scene
 
-from tfnerf.camera_paths import orbit_path, to_4x4
+from tfnerf.camera_paths import look_along, orbit_path, to_4x4
 from tfnerf.cameras import NDC, Cameras
 from tfnerf.errors import UserError
 from tfnerf.evaluation import make_renderer
@@ -20,6 +20,7 @@ from tfnerf.keyframes import read_keyframes
 from tfnerf.models import NeRF
 from tfnerf.path_rendering import KINDS, in_scene_units, render_path, straight_alpha
 from tfnerf.renderer import Image, ImageRenderer
+from tfnerf.scene_paths import keyframe_cameras
 from tfnerf.scenes import Scene
 
 NUM_FRAMES = 3
@@ -115,6 +116,34 @@ def test_the_cameras_of_a_path_can_be_used_as_keyframes(
     np.testing.assert_allclose(
         rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), [NUM_FRAMES, 1, 1]), atol=1e-5
     )
+
+
+def test_a_removal_that_was_killed_does_not_block_the_next(
+    renderer: ImageRenderer, scene: Scene, cameras: Cameras, tmp_path: Path
+) -> None:
+    render(renderer, scene, cameras, tmp_path)
+    left = tmp_path / ".rgb.removed"
+    left.mkdir()
+    (left / "0000.png").write_text("")
+    render(renderer, scene, cameras, tmp_path, fingerprint="b")
+    assert not left.exists()
+
+
+def test_keyframes_that_ndc_cannot_show_are_refused(scene: Scene, tmp_path: Path) -> None:
+    forward = dataclasses.replace(
+        scene, ndc=NDC(12, 16, 24.0), scene_to_world=np.eye(4), bounds=(1.0, 9.0)
+    )
+    path = tmp_path / "keyframes.json"
+    for back, sound in (([0, 0, 1], True), ([1, 0, 0.1], False), ([0, 0, -1], False)):
+        end = look_along(np.array(back), np.array([0.0, 1.0, 0.0]), np.ones(3))
+        frames = [{"transform_matrix": matrix.tolist()} for matrix in (np.eye(4), to_4x4(end))]
+        path.write_text(json.dumps({"frames": frames}))
+        if sound:
+            assert len(keyframe_cameras(forward, path, 9)) == 9
+        else:
+            with pytest.raises(UserError, match=r"frame \d of the path looks sideways or back"):
+                keyframe_cameras(forward, path, 9)
+        assert len(keyframe_cameras(scene, path, 9)) == 9
 
 
 @pytest.mark.parametrize("white_background", [True, False])

@@ -9,6 +9,7 @@ import numpy as np
 
 _SPIRAL_TURNS = 2
 _SPIRAL_Z_RATE = 0.5
+_LEAST_LENGTH = 1e-9
 _WIDEST_GAP = np.pi / 2
 """Cameras that leave a wider gap between their azimuths do not surround the scene."""
 LEAST_CONVERGENCE = 0.03
@@ -126,13 +127,16 @@ def orbit_around(poses: np.ndarray, num_poses: int) -> np.ndarray:
       [num_poses, 3, 4]
 
     Raises:
-      ValueError: the cameras look the same way.
+      ValueError: the cameras look the same way, or their directions cancel out.
     """
     center, convergence = meeting_point(poses)
     if convergence < LEAST_CONVERGENCE:
         raise ValueError("the cameras look the same way, so there is nothing to go around")
-    up = _normalized(poses[:, :, 1].sum(0))
-    frame = look_along(up, poses[:, :, 2].sum(0) - up * (poses[:, :, 2].sum(0) @ up), center)
+    up = _normalized(poses[:, :, 1].mean(0))
+    offsets = poses[:, :, 3] - center
+    across = offsets - (offsets @ up)[:, np.newaxis] * up
+    # Azimuths count from the camera that is farthest from the axis: a direction there always is.
+    frame = look_along(up, across[np.argmax(np.linalg.norm(across, axis=-1))], center)
     positions = relative_to(frame, poses)[:, :, 3]
     distances = np.linalg.norm(positions, axis=-1)
     elevation = float(np.arcsin(positions[:, 2] / distances).mean())
@@ -182,7 +186,7 @@ def interpolated(keyframes: np.ndarray, num_poses: int) -> np.ndarray:
 def circle_path(poses: np.ndarray, num_poses: int = 120) -> np.ndarray:
     """A circle around the origin at the height of cameras [V, 3, 4] on the unit sphere.
 
-    As in the original the first and the last pose are the same and the image's up is -z.
+    As in the original the first and the last pose are the same.
     """
     height = poses[:, 2, 3].mean()
     radius = np.sqrt(np.mean(np.sum(poses[:, :, 3] ** 2, -1)) - height**2)
@@ -233,4 +237,8 @@ def spiral_path(
 
 
 def _normalized(vector: np.ndarray) -> np.ndarray:
-    return np.asarray(vector) / np.linalg.norm(vector)
+    """Of length 1; ValueError if there is no telling where it points."""
+    length = np.linalg.norm(vector)
+    if not length > _LEAST_LENGTH:
+        raise ValueError("the directions of the cameras cancel out")
+    return np.asarray(vector) / length

@@ -80,6 +80,12 @@ class Cameras:
             distortion=self.distortion[views],
         )
 
+    def to_bytes(self) -> bytes:
+        """Everything in it, to tell whether two are the same."""
+        arrays = (self.camera_to_world, self.focal, self.center, self.distortion)
+        size = np.array([self.height, self.width])
+        return b"".join(array.tobytes() for array in (*arrays, size))
+
     def resized(self, factor: float) -> Cameras:
         """The same views with `factor` times as many pixels a side, at least one."""
         height, width = (max(1, round(factor * side)) for side in (self.height, self.width))

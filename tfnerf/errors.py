@@ -11,4 +11,6 @@ class UserError(Exception):
 
 def first_line(error: Exception) -> str:
     """What an error of a library says, as far as fits into one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and line != "Graph execution error:"]
+    return telling[0] if telling else type(error).__name__

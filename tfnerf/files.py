@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,5 +71,31 @@ def flush_folder(path: Path) -> None:
 def remove_folder(path: Path) -> None:
     """Removes a folder; it disappears at once, however long its files take."""
     aside = path.with_name(f".{path.name}.removed")
+    shutil.rmtree(aside, ignore_errors=True)  # of a removal that was killed
     os.replace(path, aside)
     shutil.rmtree(aside)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Removes what `write_file` left below a folder when it was killed."""
+    for path in folder.rglob(".*"):
+        if path.is_file() and path.suffix[1:].isdigit():
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Keeps others that ask for it out of a folder, and tidies up after one that was killed.
+
+    Raises:
+      UserError: another process is writing to it.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _remove_unfinished(path)
+        yield
+    except BlockingIOError:
+        raise UserError(f"{path}: another process is writing to it") from None
+    finally:
+        os.close(descriptor)

@@ -65,11 +65,11 @@ def _through_corners(config: Config) -> Config:
 
 def _agreeing(found: NetworkSettings) -> NetworkSettings:
     """The shape found in the files; UserError if a flag that was given says otherwise."""
-    for name, value in dataclasses.asdict(found).items():
-        flag = flags.FLAGS[name]
+    for name in ("net_depth", "net_width", "skip_layer", "position_frequencies", "use_viewdirs"):
+        flag, value = flags.FLAGS[name], getattr(found, name)
         if flag.present and flag.value != value:
             raise UserError(f"--{name}={flag.value}: found {value} in {_COARSE.value}")
-    return found
+    return dataclasses.replace(found, mixed_precision=flags.FLAGS.mixed_precision)
 
 
 def _step_of(paths: list[Path]) -> int:

@@ -15,6 +15,8 @@ from tfnerf import command_line
 from tfnerf.config import define_flags, scene_from_flags
 from tfnerf.settings import SceneSettings
 
+_ANY_RANGE = 1e-3, 1e3
+"""Near and far where they cannot be told; what is found says which to set."""
 _log = logging.getLogger("tfnerf.inspect")
 _PICTURE = flags.DEFINE_string("picture", "inspect.png", "File to draw into.")
 
@@ -26,10 +28,17 @@ def main() -> None:
     from tfnerf.inspection import inspect_scene
     from tfnerf.inspection_picture import draw
     from tfnerf.scenes import load_scene
+    from tfnerf.scenes.transforms import UnknownRangeError
 
     settings = _settings()
-    inspection = inspect_scene(load_scene(settings))
-    print(f"{inspection.scene.name}, read as --dataset={settings.dataset}:")
+    print(f"{settings.data_dir or 'the built-in scene'}, read as --dataset={settings.dataset}:")
+    try:
+        scene = load_scene(settings)
+    except UnknownRangeError as error:
+        print(f"  !!  {error}")
+        near, far = _ANY_RANGE
+        scene = load_scene(dataclasses.replace(settings, near=near, far=far))
+    inspection = inspect_scene(scene)
     for finding in inspection.findings:
         print(f"  {'ok ' if finding.sane else '!! '} {finding.text}")
     doubts = sum(not finding.sane for finding in inspection.findings)
@@ -40,16 +49,15 @@ def main() -> None:
 
 def _settings() -> SceneSettings:
     """The flags, with the data set told from the files if it is not given."""
-    settings = scene_from_flags()
-    if flags.FLAGS["dataset"].present or not settings.data_dir:
-        return settings
     from tfnerf.scenes import detect_dataset
 
-    dataset = detect_dataset(Path(settings.data_dir))
-    settings = dataclasses.replace(settings, dataset=dataset, ndc=None)
-    if dataset == "llff" and not flags.FLAGS["factor"].present:
-        settings = dataclasses.replace(settings, factor=_smallest_there(Path(settings.data_dir)))
-    return dataclasses.replace(settings, ndc=settings.uses_ndc)
+    values = flags.FLAGS
+    if values.data_dir and not values["dataset"].present:
+        folder = Path(values.data_dir).expanduser()
+        values["dataset"].value = detect_dataset(folder)
+        if values.dataset == "llff" and not values["factor"].present:
+            values["factor"].value = _smallest_there(folder)
+    return scene_from_flags()
 
 
 def _smallest_there(folder: Path) -> int:

@@ -34,8 +34,8 @@ _WASTED = 3.0
 """Rays so many times as long as the scene is deep waste samples."""
 _BLURRED = 0.2
 """Sharpness of a blurred image against the median."""
-_SAME = 1 / 255
-"""Mean difference of images that are the same."""
+_SAME = 0.06
+"""Largest difference of images that are the same but for their compression."""
 
 
 class Finding(NamedTuple):
@@ -68,7 +68,7 @@ def inspect_scene(scene: Scene) -> Inspection:
         _sizes(scene),
         _held_out(scene),
         _directions(views),
-        _agreement(matches, found),
+        _agreement(scene, matches, found),
         *_depths(scene, found),
         *_lens(matches, found),
         _blur(views, sharpness),
@@ -118,7 +118,7 @@ def _directions(views: Views) -> Finding:
     return Finding(True, text)
 
 
-def _agreement(matches: Matches, found: Fit) -> Finding:
+def _agreement(scene: Scene, matches: Matches, found: Fit) -> Finding:
     """Do rays through the same point meet?"""
     num_matches = len(found.gap)
     if num_matches < _LEAST_MATCHES:
@@ -130,11 +130,18 @@ def _agreement(matches: Matches, found: Fit) -> Finding:
     text = f"{found.share:.0%} of {num_matches} points that views have in common fit the poses"
     if found.share >= _LEAST_SHARE:
         return Finding(True, text)
+    cameras = matches.cameras
     for other, meaning in (
-        (with_flipped_axes, "if y points down and z forwards (OpenCV, COLMAP): flip these axes"),
-        (with_inverted_poses, "if the file holds world_to_camera: invert its matrices"),
+        (
+            with_flipped_axes(cameras),
+            "if y points down and z forwards (OpenCV, COLMAP): flip these axes",
+        ),
+        (
+            with_inverted_poses(cameras, scene.scene_to_world),
+            "if the file holds world_to_camera: invert its matrices",
+        ),
     ):
-        share = fit(matches, other(matches.cameras)).share
+        share = fit(matches, other).share
         if share > max(_LEAST_SHARE, 2 * found.share):
             return Finding(False, f"only {text}, and {share:.0%} {meaning}")
     return Finding(False, f"only {text}: are they those of these images, in this order?")
@@ -214,7 +221,7 @@ def _duplicates(views: Views, grays: Sequence[np.ndarray]) -> Finding:
     twice = [
         f"{views.names[i]} = {views.names[j]}"
         for i in range(len(flat))
-        for j in np.flatnonzero(np.abs(flat[i + 1 :] - flat[i]).mean(-1) < _SAME) + i + 1
+        for j in np.flatnonzero(np.abs(flat[i + 1 :] - flat[i]).max(-1) < _SAME) + i + 1
     ]
     if twice:
         return Finding(False, f"{len(twice)} images are there twice: {_some(twice)}")

@@ -16,7 +16,8 @@ def read_keyframes(path: Path) -> np.ndarray:
     """Reads {"frames": [{"transform_matrix": [[...], ...]}, ...]}, as in a transforms.json.
 
     Returns:
-      camera_to_world of each frame, [K, 3, 4], in the units and axes of the scene's files.
+      camera_to_world of each frame, [K, 3, 4], in the world coordinates of the scene's files; the
+      axes of a camera are right, up and back.
 
     Raises:
       UserError: fewer than two frames, or a matrix that is no pose.

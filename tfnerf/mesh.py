@@ -19,7 +19,10 @@ _RESOLUTION = flags.DEFINE_integer(
     "resolution", 256, "Voxels along the longest side of what is there.", lower_bound=2
 )
 _DENSITY_THRESHOLD = flags.DEFINE_float(
-    "density_threshold", 25.0, "Density of the surface, per scene unit.", lower_bound=0
+    "density_threshold",
+    25.0,
+    "Density of the surface, per scene unit (or unit of NDC).",
+    lower_bound=0,
 )
 _BOUNDS = flags.DEFINE_list(
     "bounds",
@@ -54,11 +57,12 @@ def main() -> None:
         bounds=None if corners is None else Box(*corners),
         smallest_piece=_SMALLEST_PIECE.value,
     )
-    for file_type in ("ply", "glb"):
-        write_file(run.folder.path / f"mesh.{file_type}", to_bytes(mesh, file_type))
+    files = {f"mesh.{kind}": to_bytes(mesh, kind) for kind in ("ply", "glb")}
+    for name, content in files.items():
+        write_file(run.folder.path / name, content)
     low, high = mesh.bounds.round(3).tolist()
     _log.info(
-        "%d vertices, %d triangles between %s and %s: %s",
+        "%d vertices, %d triangles between %s and %s (units of the scene's files): %s",
         len(mesh.vertices),
         len(mesh.faces),
         low,

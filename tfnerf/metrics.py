@@ -10,7 +10,7 @@ import tensorflow as tf
 
 def psnr_of(mean_squared_error: float) -> float:
     """Peak signal-to-noise ratio in dB for colours from 0 to 1; infinite for no error."""
-    return -10 * math.log10(mean_squared_error) if mean_squared_error > 0 else math.inf
+    return math.inf if mean_squared_error == 0 else -10 * math.log10(mean_squared_error)
 
 
 def psnr(image: np.ndarray, truth: np.ndarray) -> float:

@@ -98,6 +98,8 @@ def convert(path: Path) -> Conversion:
             left_out.append(f"{name}_fine = {fine} (the fine network is like the coarse one)")
     if values["spherify"] and not values["no_ndc"] and values["dataset_type"] == "llff":
         left_out.append("NDC with spherify (NDC is for forward-facing scenes; it is off)")
+    if values["dataset_type"] == "llff" and values["llffhold"] == 0:
+        left_out.append("llffhold = 0 (it holds the most central view out; here none is)")
     return Conversion(_config_of(values, path), left_out)
 
 
@@ -126,7 +128,6 @@ def _config_of(values: Mapping[str, Any], path: Path) -> Config:
         "learning_rate_decay_steps": values["lrate_decay"] * 1000,
         "net_depth": values["netdepth"],
         "net_width": values["netwidth"],
-        "bottleneck_width": 256,
         "position_frequencies": 0 if values["i_embed"] == -1 else values["multires"],
         "direction_frequencies": 0 if values["i_embed"] == -1 else values["multires_views"],
         "use_viewdirs": values["use_viewdirs"],
@@ -141,6 +142,8 @@ def _config_of(values: Mapping[str, Any], path: Path) -> Config:
         "eval_every": values["i_img"],
         "checkpoint_every": values["i_weights"],
     }
+    if values["use_viewdirs"]:
+        arguments["bottleneck_width"] = 256
     if values["no_batching"]:
         arguments["center_crop_steps"] = values["precrop_iters"]
         arguments["center_crop_fraction"] = values["precrop_frac"]

@@ -20,6 +20,7 @@ from tfnerf.errors import UserError, first_line
 from tfnerf.settings import NetworkSettings
 
 _MOST_BYTES = 1 << 30
+_MOST_ARRAYS = 200
 _OBJECT_DTYPES = ("O", "O8")
 _DTYPES = ("f4", "f8")
 _NUMPY_INTERNALS = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -159,6 +160,8 @@ def _read_object_array(file: BinaryIO) -> list[np.ndarray]:
     if not isinstance(outer, _Array):
         raise ValueError("expected an array")
     elements = _content(outer, _OBJECT_DTYPES)
+    if len(elements) > _MOST_ARRAYS:  # they may all be the same one, and each is copied
+        raise ValueError(f"found {len(elements)} arrays, expected at most {_MOST_ARRAYS}")
     if len(elements) != shape[0]:
         raise ValueError(f"found {len(elements)} arrays, expected {shape[0]}")
     return [_to_numpy(element) for element in elements]

@@ -16,7 +16,7 @@ from tfnerf.camera_paths import to_4x4, transformed
 from tfnerf.cameras import Cameras
 from tfnerf.errors import UserError
 from tfnerf.evaluation import opaque_depth, spread
-from tfnerf.files import make_folder, remove_folder, to_json, write_file
+from tfnerf.files import make_folder, remove_folder, sole_writer, to_json, write_file
 from tfnerf.images import color_map, to_8bit, write_png, write_video
 from tfnerf.progress import progress_bar
 from tfnerf.renderer import Image, ImageRenderer
@@ -75,9 +75,25 @@ def render_path(
     Raises:
       UserError: the folder cannot be written.
     """
-    make_folder(folder)
-    identity = _identity(cameras, fingerprint, frozen_camera)
-    _keep_only(folder, identity)
+    with sole_writer(make_folder(folder)):
+        identity = _identity(cameras, fingerprint, frozen_camera)
+        _keep_only(folder, identity)
+        _render_frames(renderer, scene, cameras, folder, identity, frozen_camera)
+        if len(cameras) > 1:
+            for kind in VIDEOS:
+                frames = _read_frames(folder / kind, len(cameras))
+                write_video(folder / f"{kind}.mp4", frames, frames_per_second)
+
+
+def _render_frames(
+    renderer: ImageRenderer,
+    scene: Scene,
+    cameras: Cameras,
+    folder: Path,
+    identity: str,
+    frozen_camera: bool,
+) -> None:
+    """Those that are not there yet."""
     for kind in KINDS:
         make_folder(folder / kind)
     write_file(folder / _PATH_FILE, _describe(cameras, scene, identity))
@@ -92,10 +108,6 @@ def render_path(
             else:
                 image = renderer(cameras, index, progress)
             _write_frame(folder, index, image, scene, depths)
-    if len(cameras) > 1:
-        for kind in VIDEOS:
-            frames = _read_frames(folder / kind, len(cameras))
-            write_video(folder / f"{kind}.mp4", frames, frames_per_second)
 
 
 def in_scene_units(depth: np.ndarray, scene: Scene) -> np.ndarray:
@@ -112,9 +124,7 @@ def straight_alpha(image: Image, *, white_background: bool) -> np.ndarray:
 
 def _identity(cameras: Cameras, fingerprint: str, frozen_camera: bool) -> str:
     digest = hashlib.sha256(f"{fingerprint} {frozen_camera}".encode())
-    for array in (cameras.camera_to_world, cameras.focal, cameras.center, cameras.distortion):
-        digest.update(array.tobytes())
-    digest.update(f"{cameras.height} {cameras.width}".encode())
+    digest.update(cameras.to_bytes())
     return digest.hexdigest()
 
 
@@ -123,6 +133,7 @@ def _keep_only(folder: Path, identity: str) -> None:
     try:
         if json.loads((folder / _PATH_FILE).read_text())["fingerprint"] == identity:
             return
+        _log.info("%s: made anew, it shows other weights or other cameras", folder)
     except (OSError, ValueError, KeyError, TypeError):
         pass
     try:
@@ -173,7 +184,7 @@ def _frame(folder: Path, index: int) -> list[Path]:
 
 def _write_frame(folder: Path, index: int, image: Image, scene: Scene, depths: Range) -> None:
     depth = in_scene_units(opaque_depth(image, scene.far), scene)
-    disparities = Range(1 / depths.high, 1 / max(depths.low, _SMALLEST))
+    disparities = Range(*(1 / max(depth, _SMALLEST) for depth in (depths.high, depths.low)))
     pictures = (
         to_8bit(image.rgb),
         to_8bit(straight_alpha(image, white_background=scene.white_background)),

@@ -46,9 +46,10 @@ _ROWS = {
         "trex": PublishedRow(26.80, 0.880, 0.249),
         "horns": PublishedRow(27.45, 0.828, 0.268),
     },
+    # By the names of the folders; in the paper armchair is "chair" and greek "pedestal".
     "deepvoxels": {
-        "chair": PublishedRow(42.65, 0.991, 0.047),
-        "pedestal": PublishedRow(41.44, 0.986, 0.024),
+        "armchair": PublishedRow(42.65, 0.991, 0.047),
+        "greek": PublishedRow(41.44, 0.986, 0.024),
         "cube": PublishedRow(39.19, 0.996, 0.006),
         "vase": PublishedRow(37.32, 0.992, 0.017),
     },
@@ -110,12 +111,21 @@ def differences(config: Config, step: int) -> list[str]:
     paper = PAPER_CONFIGS.get(config.scene.dataset)
     if paper is None:
         return []
+    # How half of an image is made matters to halves only.
+    not_compared = _NOT_COMPARED | (set() if config.scene.half_res else {"resize_straight_alpha"})
     found = []
     if step != paper.training.num_steps:
         found.append(f"{step} steps (paper: {paper.training.num_steps})")
     for (name, ours, changeable), (_, theirs, _) in zip(
-        flag_settings(config), flag_settings(paper)
+        flag_settings(_resolved(config)), flag_settings(_resolved(paper))
     ):
-        if ours != theirs and not changeable and name not in _NOT_COMPARED:
+        if ours != theirs and not changeable and name not in not_compared:
             found.append(f"--{name}={flag_text(ours)} (paper: {flag_text(theirs)})")
     return found
+
+
+def _resolved(config: Config) -> Config:
+    """With the width that a bottleneck has which is not set."""
+    network = config.network
+    width = network.bottleneck_width or network.net_width
+    return dataclasses.replace(config, network=dataclasses.replace(network, bottleneck_width=width))

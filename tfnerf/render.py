@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tfnerf.scenes import Scene
     from tfnerf.settings import SceneSettings
 
+_MOST_TIMES_LARGER = 16
 _log = logging.getLogger("tfnerf.render")
 _CAMERA_PATH = flags.DEFINE_enum(
     "camera_path",
@@ -40,7 +41,7 @@ _NUM_FRAMES = flags.DEFINE_integer(
 )
 _FRAMES_PER_SECOND = flags.DEFINE_integer("fps", 30, "Frames a second of videos.", lower_bound=1)
 _RESOLUTION_FACTOR = flags.DEFINE_float(
-    "resolution_factor", 1.0, "Size against the training images; less for previews.", lower_bound=0
+    "resolution_factor", 1.0, "Size against the training images; less for previews."
 )
 _FROZEN_CAMERA = flags.DEFINE_bool(
     "frozen_camera",
@@ -54,8 +55,11 @@ def main() -> None:
     """The command."""
     if _KEYFRAMES.value and _CAMERA_PATH.value != "auto":
         raise UserError("--camera_path and --keyframes: expected one of them")
-    if _RESOLUTION_FACTOR.value == 0:
-        raise UserError("--resolution_factor=0: expected more")
+    if not 0 < _RESOLUTION_FACTOR.value <= _MOST_TIMES_LARGER:
+        raise UserError(
+            f"--resolution_factor={_RESOLUTION_FACTOR.value}: expected more than 0 and at most "
+            f"{_MOST_TIMES_LARGER}"
+        )
     command_line.import_tensorflow()
     from tfnerf.path_rendering import render_path
     from tfnerf.trained_run import TrainedRun
@@ -63,18 +67,27 @@ def main() -> None:
     run = TrainedRun.load(**run_arguments())
     scene = run.scene(["train", "val" if _CAMERA_PATH.value == "val" else "test"])
     name, cameras = _name_and_cameras(scene, run.config.scene)
-    folder = run.folder.renders / (name + ("_frozen" if _FROZEN_CAMERA.value else ""))
+    if _FROZEN_CAMERA.value and not run.config.network.use_viewdirs:
+        raise UserError(f"--frozen_camera: {run.folder.path} was trained without view directions")
     cameras = cameras.resized(_RESOLUTION_FACTOR.value)
+    folder = run.folder.renders / _folder_name(name)
     render_path(
         run.renderer(scene),
         scene,
         cameras,
         folder,
-        fingerprint=run.fingerprint(),
+        fingerprint=run.fingerprint(scene),
         frames_per_second=_FRAMES_PER_SECOND.value,
         frozen_camera=_FROZEN_CAMERA.value,
     )
     _log.info("%d frames of colour and depth, and videos: %s", len(cameras), folder)
+
+
+def _folder_name(path_name: str) -> str:
+    """So that a preview does not replace the whole."""
+    frozen = "_frozen" if _FROZEN_CAMERA.value else ""
+    factor = _RESOLUTION_FACTOR.value
+    return path_name + frozen + ("" if factor == 1 else f"_{factor:g}x")
 
 
 def _name_and_cameras(scene: Scene, settings: SceneSettings) -> tuple[str, Cameras]:
@@ -84,7 +97,7 @@ def _name_and_cameras(scene: Scene, settings: SceneSettings) -> tuple[str, Camer
     num_frames = _NUM_FRAMES.value
     if _KEYFRAMES.value:
         path = Path(_KEYFRAMES.value)
-        return path.stem, scene_paths.keyframe_cameras(scene, path, num_frames)
+        return f"keyframes_{path.stem}", scene_paths.keyframe_cameras(scene, path, num_frames)
     name = _CAMERA_PATH.value
     name = scene_paths.default_path(scene) if name == "auto" else name
     if name == "orbit":

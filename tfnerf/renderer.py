@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfnerf.cameras import NDC, Cameras, Rays
 from tfnerf.compositing import Composite, composite
+from tfnerf.errors import UserError
 from tfnerf.sampling import resample_depths, stratified_depths
 from tfnerf.settings import RenderSettings
 
@@ -191,6 +192,9 @@ class ImageRenderer:
           view: index of the one to render.
           progress: called with the number of rays after each chunk.
           viewdirs_of: index of the camera whose view directions give the colours; None: `view`.
+
+        Raises:
+          UserError: the networks answer with what is no colour.
         """
         height, width = cameras.height, cameras.width
         num_rays = height * width
@@ -210,6 +214,11 @@ class ImageRenderer:
                 result[start : start + count] = part[:count]
             if progress is not None:
                 progress(count)
+        if not np.isfinite(image.rgb).all():
+            raise UserError(
+                f"view {view}: the networks render colours that are not finite; their weights are "
+                "damaged, or the camera is"
+            )
         return Image(*(part.reshape([height, width, *part.shape[1:]]) for part in image))
 
     def _rays(self, camera: Cameras, pixels: np.ndarray) -> Rays:

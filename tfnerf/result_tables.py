@@ -79,10 +79,12 @@ def difference_note(config: Config, evaluation: dict[str, Any]) -> str:
 
 
 def _texts(values: dict[str, float], prefix: str) -> list[str]:
-    """A cell for each measure; empty where there is none."""
+    """A cell for each measure; empty where there is none. The PSNR of no error is null in JSON."""
+    present = [values.get(prefix + name, "") for name in _MEASURES]
+    texts = ["inf" if value is None else value for value in present]
     return [
-        format(values[prefix + name], _DIGITS[name]) if prefix + name in values else ""
-        for name in _MEASURES
+        text if isinstance(text, str) else format(text, _DIGITS[name])
+        for name, text in zip(_MEASURES, texts)
     ]
 
 

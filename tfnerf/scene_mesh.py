@@ -20,6 +20,8 @@ from tfnerf.surface import Box, Grid, Surface, extract_surface, occupied_box
 _HALF_SIZE = 0.5
 """Of the box that is searched, as a fraction of the cameras' mean distance."""
 _POINTS_PER_CHUNK = 1 << 16
+_LEAST_SURVEY = 64
+"""Voxels a side of the grid that tells where something is."""
 
 
 def build_mesh(
@@ -53,7 +55,7 @@ def build_mesh(
     if scene.ndc is not None and bounds is not None:
         raise UserError("--bounds: the scene was trained in NDC, which has its own")
     search = bounds or _search_box(scene)
-    box = occupied_box(density, search, threshold)
+    box = occupied_box(density, search, threshold, max(_LEAST_SURVEY, resolution // 2))
     if box is None:
         raise UserError(
             f"--density_threshold={threshold:g}: nothing is so dense between {search.low} and "
@@ -87,7 +89,9 @@ def _search_box(scene: Scene) -> Box:
 def _colored(model: NeRF, scene: Scene, surface: Surface) -> trimesh.Trimesh:
     vertices, faces = surface
     if scene.ndc is not None:
-        vertices = scene.ndc.unwarp_points(vertices)
+        # The last voxels may reach beyond infinity.
+        farthest = 1 - scene.ndc.near / scene.depth_bounds[1]
+        vertices = scene.ndc.unwarp_points(np.minimum(vertices, [np.inf, np.inf, farthest]))
         faces = faces[:, ::-1]  # NDC look into a mirror: z grows with the distance
     normals = trimesh.Trimesh(vertices, faces, process=False).vertex_normals
     colors = _chunked(lambda *chunk: _color(model, *chunk))(surface.vertices, -normals)
@@ -101,12 +105,16 @@ def _colored(model: NeRF, scene: Scene, surface: Surface) -> trimesh.Trimesh:
 
 
 def _without_small_pieces(surface: Surface, fraction: float) -> Surface:
-    """Keeps the connected pieces that have at least this fraction of all triangles."""
+    """Keeps the connected pieces that have at least this fraction of all triangles.
+
+    The largest one is always kept.
+    """
     if fraction == 0:
         return surface
     mesh = trimesh.Trimesh(*surface, process=False)
     pieces = trimesh.graph.connected_component_labels(mesh.face_adjacency, len(surface.faces))
-    kept = surface.faces[(np.bincount(pieces) >= fraction * len(pieces))[pieces]]
+    sizes = np.bincount(pieces)
+    kept = surface.faces[(sizes >= min(fraction * len(pieces), sizes.max()))[pieces]]
     used, index = np.unique(kept, return_inverse=True)
     return Surface(surface.vertices[used], index.reshape(-1, 3))
 

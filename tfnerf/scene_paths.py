@@ -51,15 +51,34 @@ def orbit_cameras(scene: Scene, settings: SceneSettings, num_frames: int) -> Cam
 def spiral_cameras(scene: Scene, num_frames: int) -> Cameras:
     """Before the scene: the original's spiral around the average camera."""
     poses = _captured_poses(scene)
-    frame = average_pose(poses)
+    try:
+        frame = average_pose(poses)
+    except ValueError as error:
+        raise UserError(f"--camera_path=spiral: {error}; use --camera_path=orbit") from None
     path = spiral_path(relative_to(frame, poses), *scene.depth_bounds, num_frames)
     return _cameras(scene, (to_4x4(frame) @ to_4x4(path))[:, :3])
 
 
 def keyframe_cameras(scene: Scene, path: Path, num_frames: int) -> Cameras:
-    """Through the keyframes of a file, which are in the units and axes of the scene's files."""
+    """Through the keyframes of a file, which are in the world coordinates of the scene's files."""
     keyframes = transformed(np.linalg.inv(scene.scene_to_world), read_keyframes(path))
-    return _cameras(scene, interpolated(keyframes, num_frames))
+    cameras = _cameras(scene, interpolated(keyframes, num_frames))
+    if scene.ndc is not None:
+        _check_forward(cameras, path)
+    return cameras
+
+
+def _check_forward(cameras: Cameras, path: Path) -> None:
+    """Raises UserError if a camera sees what NDC do not hold: anything that is not before them."""
+    corners = np.array([[0, 0, -1, -1], [0, -1, 0, -1]])
+    row, column = corners % [[cameras.height], [cameras.width]]
+    for index in range(len(cameras)):
+        view = np.full(4, index)
+        if cameras.rays(view, row, column, pixel_centers=True).directions.numpy()[:, 2].max() >= 0:
+            raise UserError(
+                f"{path}: frame {index} of the path looks sideways or back, and the scene is in "
+                "NDC, which hold only what is in front"
+            )
 
 
 def split_cameras(scene: Scene, split: str) -> Cameras:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -19,12 +20,12 @@ from tfnerf.evaluation import (
     opaque_depth,
     true_colors,
 )
-from tfnerf.files import make_folder, to_json, write_file
+from tfnerf.files import make_folder, sole_writer, to_json, write_file
 from tfnerf.images import color_depth, color_map, truncated_to_8bit, write_png
 from tfnerf.progress import progress_bar
 from tfnerf.renderer import Image
 from tfnerf.run_folder import RunFolder
-from tfnerf.scenes import Scene
+from tfnerf.scenes import Scene, Views
 from tfnerf.trained_run import TrainedRun
 
 _log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def evaluate_split(run: TrainedRun, split: str, lpips: Lpips | None = None) -> d
     """Renders and measures all views of a split into `eval/<split>/` of the run folder.
 
     Each view becomes `<name>.png` (truncated to 8 bits, as the paper's protocol has it),
-    `<name>_depth.png` and `<name>_error.png`. What an interrupted evaluation of the same weights
+    `depth/<name>.png` and `error/<name>.png`. What an interrupted evaluation of the same weights
     has done is not done again.
 
     Args:
@@ -55,8 +56,17 @@ def evaluate_split(run: TrainedRun, split: str, lpips: Lpips | None = None) -> d
     views = scene.splits.get(split)
     if views is None or not len(views):
         raise UserError(f"--split={split}: {scene.name} has no such views")
-    folder = make_folder(run.folder.eval / split)
-    fingerprint = run.fingerprint() + (" lpips" if lpips else "")
+    folder = run.folder.eval / split
+    for part in (folder, folder / "depth", folder / "error"):
+        make_folder(part)
+    with sole_writer(folder):
+        return _evaluate(run, split, scene, views, folder, lpips)
+
+
+def _evaluate(
+    run: TrainedRun, split: str, scene: Scene, views: Views, folder: Path, lpips: Lpips | None
+) -> dict[str, Any]:
+    fingerprint = _fingerprint(run, scene, views, lpips)
     results = _done_before(folder, fingerprint)
     missing = [index for index, name in enumerate(views.names) if name not in results]
     renderer = run.renderer(scene)
@@ -97,6 +107,14 @@ def read_evaluation(folder: RunFolder, split: str) -> dict[str, Any]:
     return content
 
 
+def _fingerprint(run: TrainedRun, scene: Scene, views: Views, lpips: Lpips | None) -> str:
+    """Of all that results depend on: networks, cameras and photographs."""
+    digest = hashlib.sha256(f"{run.fingerprint(scene)} {lpips is not None}".encode())
+    digest.update(views.cameras.to_bytes())
+    digest.update(views.images.tobytes())
+    return digest.hexdigest()
+
+
 def _done_before(folder: Path, fingerprint: str) -> dict[str, dict[str, Any]]:
     """Results by the name of their view, of views whose pictures are there."""
     for path in (folder / _UNFINISHED, folder / _FINISHED):
@@ -124,7 +142,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _pictures(folder: Path, name: str) -> tuple[Path, Path, Path]:
     """Where the colours, the depth and the error of a view are."""
-    return folder / f"{name}.png", folder / f"{name}_depth.png", folder / f"{name}_error.png"
+    file = f"{name}.png"
+    return folder / file, folder / "depth" / file, folder / "error" / file
 
 
 def _write_pictures(folder: Path, name: str, scene: Scene, image: Image, truth: np.ndarray) -> None:

@@ -9,8 +9,6 @@ import numpy as np
 
 _SLAB_THICKNESS = 16
 """Layers of voxels in memory at a time."""
-_SURVEY_VOXELS = 64
-"""A side, of the grid that tells where in a box there is something."""
 
 Density = Callable[[np.ndarray], np.ndarray]
 """Points [N, 3] to densities [N]."""
@@ -110,12 +108,13 @@ def extract_surface(
     return Surface(grid.origin + grid.voxel * unique, joined[~flat])
 
 
-def occupied_box(density: Density, box: Box, threshold: float) -> Box | None:
+def occupied_box(density: Density, box: Box, threshold: float, resolution: int) -> Box | None:
     """The part of a box that holds all that is denser than a threshold; None if nothing is.
 
-    Found on a coarse grid, so it has a margin of two of its voxels.
+    Found on a grid of `resolution` voxels along the longest side: what is thinner than these may be
+    cut off where it sticks out by more than two of them.
     """
-    grid = Grid.filling(box, _SURVEY_VOXELS)
+    grid = Grid.filling(box, resolution)
     found = []
     for x in range(grid.num_voxels[0] + 1):
         dense = grid.sample(density, x).ravel() > threshold

@@ -66,18 +66,18 @@ class TrainedRun:
         """Renders whole images."""
         return make_renderer(self.model, scene, self.config.rendering)
 
-    def fingerprint(self) -> str:
-        """Of all that pictures depend on beside the cameras: weights, scene and sampling.
+    def fingerprint(self, scene: Scene) -> str:
+        """Of all that pictures depend on beside the cameras: weights, sampling, near and far.
 
         Pictures with the same fingerprint need not be rendered again.
         """
         digest = hashlib.sha256()
         for variable in self.model.variables:
             digest.update(variable.numpy().tobytes())
-        # How many rays at a time changes memory and speed, and where the data lies nothing.
-        scene = dataclasses.replace(self.config.scene, data_dir="")
+        # How many rays at a time changes memory and speed only.
         rendering = dataclasses.replace(self.config.rendering, rays_per_chunk=1)
-        digest.update(repr((scene, self.config.network, rendering)).encode())
+        around = (scene.near, scene.far, scene.ndc, scene.white_background, scene.pixel_centers)
+        digest.update(repr((self.config.network, rendering, around)).encode())
         return digest.hexdigest()
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfnerf.camera_paths import to_4x4, transformed
 from tfnerf.cameras import Cameras
 from tfnerf.scenes import Views
 
@@ -121,11 +122,11 @@ def with_flipped_axes(cameras: Cameras) -> Cameras:
     return dataclasses.replace(cameras, camera_to_world=poses)
 
 
-def with_inverted_poses(cameras: Cameras) -> Cameras:
-    """As if the file held world_to_camera."""
-    rotation = cameras.camera_to_world[:, :, :3].transpose(0, 2, 1)
-    position = -rotation @ cameras.camera_to_world[:, :, 3:]
-    return dataclasses.replace(cameras, camera_to_world=np.concatenate([rotation, position], -1))
+def with_inverted_poses(cameras: Cameras, scene_to_world: np.ndarray) -> Cameras:
+    """As if the file held world_to_camera: inverted in its own coordinates, before any scaling."""
+    poses = transformed(scene_to_world, cameras.camera_to_world.astype(np.float64))
+    inverted = np.linalg.inv(to_4x4(poses))[:, :3].astype(np.float32)
+    return dataclasses.replace(cameras, camera_to_world=inverted)
 
 
 def with_more_distortion(cameras: Cameras, k1: float) -> Cameras:

@@ -62,7 +62,7 @@ def test_a_killed_rendering_ends_as_one_that_was_not(two_runs: tuple[Path, Path]
     run("tfnerf.render", f"--run_dir={one}", *arguments)
     assert len(files(one / "renders")) == 4 * 5 + 3 + 1
 
-    folder = other / "renders" / "orbit"
+    folder = other / "renders" / "orbit_0.5x"
     for num_pictures in (2, 9):
         process = start("tfnerf.render", f"--run_dir={other}", *arguments, SLOWLY)
         wait_for(lambda n=num_pictures: len(list(folder.glob("*/*.png"))) >= n, process)
@@ -79,7 +79,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     full = {resource.RLIMIT_FSIZE: 1000}
     for module, arguments, left in (
         ("tfnerf.evaluate", [], "eval/test"),
-        ("tfnerf.render", ["--num_frames=2", "--resolution_factor=0.2"], "renders/orbit"),
+        ("tfnerf.render", ["--num_frames=2", "--resolution_factor=0.2"], "renders/orbit_0.2x"),
         ("tfnerf.mesh", ["--resolution=8", "--density_threshold=0.01"], ""),
     ):
         process = start(module, f"--run_dir={folder}", *arguments, limits=full)
@@ -120,7 +120,8 @@ def test_mesh_and_comparison_commands(two_runs: tuple[Path, Path]) -> None:
         ("evaluate", ["--run_dir=RUN", "--compare=RUN"], "--run_dir and --compare: expected one"),
         ("render", ["--run_dir=RUN", "--keyframes=nowhere.json"], "nowhere.json: no such file"),
         ("render", ["--run_dir=RUN", "--keyframes=NAN"], "frame 1: the pose has numbers that are"),
-        ("render", ["--run_dir=RUN", "--resolution_factor=0"], "--resolution_factor=0"),
+        ("render", ["--run_dir=RUN", "--resolution_factor=0"], "--resolution_factor=0.0: expect"),
+        ("render", ["--run_dir=RUN", "--resolution_factor=nan"], "--resolution_factor=nan: expect"),
         ("mesh", ["--run_dir=RUN", "--density_threshold=1e9"], "nothing is so dense"),
         ("mesh", ["--run_dir=RUN", "--bounds=1,2,3"], "--bounds=1,2,3: expected x0,y0,z0,x1"),
         ("mesh", ["--run_dir=RUN", "--bounds=0,0,0,1,nan,1"], "--bounds=0,0,0,1,nan,1: expected"),
@@ -225,6 +226,32 @@ def test_golden_weights_render_golden_pixels_through_the_commands(
     longer = [f"--flagfile={scene.run / 'flags.txt'}", "--num_steps=12", "--eval_every=0"]
     output = run("tfnerf.train", *longer, "--batch_size=8", status=1)
     assert "--batch_size=8: the run in" in output
+
+
+def test_a_converted_config_goes_with_weights_without_view_directions(
+    golden: Callable[[str], Path], tmp_path: Path
+) -> None:
+    scene = GoldenScene(golden, tmp_path)
+    (tmp_path / "config.txt").write_text("dataset_type = blender\nnetwidth = 64\nN_importance = 8")
+    (tmp_path / "flags.txt").write_text(run("tfnerf.convert_config", str(tmp_path / "config.txt")))
+    fine = other_weights(golden)
+    coarse = fine.with_name(fine.name.replace("fine_", ""))
+    arguments = [f"--flagfile={tmp_path / 'flags.txt'}", f"--data_dir={scene.folder}"]
+    arguments += [f"--output_dir={tmp_path}", "--experiment=run", "--test_skip=1"]
+    run("tfnerf.import_weights", f"--coarse={coarse}", f"--fine={fine}", *arguments)
+    assert "trained without view directions" in run(
+        "tfnerf.render", f"--run_dir={tmp_path / 'run'}", "--frozen_camera", status=1
+    )
+
+
+def test_inspect_reads_formats_by_itself(real_data: Callable[[str], Path], tmp_path: Path) -> None:
+    picture = tmp_path / "inspect.png"
+    fox = real_data("instant_ngp_fox")
+    arguments = [f"--picture={picture}", "--holdout_every=5"]
+    output = run("tfnerf.inspect", f"--data_dir={fox}", "--factor=6", *arguments)
+    assert f"{fox}, read as --dataset=transforms:" in output and "10 views held out" in output
+    assert imageio.imread(picture).std() > 10
+    assert "no doubts" in output
 
 
 def test_weights_of_another_shape_are_refused(

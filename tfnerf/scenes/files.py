@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -137,9 +138,15 @@ def list_files(folder: Path) -> list[Path]:
         raise UserError(f"{folder}: not readable: {error.strerror}") from None
 
 
-def names_of(paths: Iterable[Path]) -> tuple[str, ...]:
-    """The names of files without their folder and suffix."""
-    return tuple(path.stem for path in paths)
+def names_of(paths: Sequence[Path]) -> tuple[str, ...]:
+    """A name for each file: without folder and suffix, unless that would make some the same."""
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        folder = Path(os.path.commonpath(paths))
+        names = ["_".join(path.relative_to(folder).parts) for path in paths]
+    if len(set(names)) < len(names):
+        names = [f"{index:04d}_{name}" for index, name in enumerate(names)]
+    return tuple(names)
 
 
 def _is_image(path: Path) -> bool:

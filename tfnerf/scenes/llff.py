@@ -64,7 +64,10 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
             f"{image_paths[0].parent}: found images of {width} x {height} pixels, expected "
             f"{expected[1]:g} x {expected[0]:g} by {path.name} and --factor={settings.factor}"
         )
-    normalized = normalize(file_poses, bounds, spherify=settings.spherify)
+    try:
+        normalized = normalize(file_poses, bounds, spherify=settings.spherify)
+    except ValueError as error:
+        raise UserError(f"{path}: the cameras have no average: {error}") from None
     focal = float(size[2] / settings.factor)
     views = Views(
         images=images,

@@ -38,6 +38,10 @@ _OTHER_DISTORTION = ("k3", "k4", "k5", "k6")
 _PINHOLE_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
 
 
+class UnknownRangeError(UserError):
+    """Near and far cannot be told from the cameras."""
+
+
 class Normalization(NamedTuple):
     """How a capture is moved and scaled, and where its rays begin and end."""
 
@@ -84,12 +88,12 @@ def normalize(poses: np.ndarray, settings: SceneSettings, path: Path) -> Normali
     """Works out from poses [V, 3, 4] how to move and scale a capture.
 
     Raises:
-      UserError: the cameras all look the same way, and --near and --far are not given.
+      UnknownRangeError: the cameras all look the same way, and --near and --far are not given.
     """
     point, convergence = meeting_point(poses)
     if convergence < LEAST_CONVERGENCE:
         if settings.near is None or settings.far is None:
-            raise UserError(
+            raise UnknownRangeError(
                 f"{path}: the cameras look the same way, so near and far cannot be told from "
                 "them: set --near and --far in units of this file"
             )

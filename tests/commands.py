@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 QUIET = "TF_CPP_MIN_LOG_LEVEL"
 """Set for the tests, but not for users: commands are to be quiet of their own accord."""
 
