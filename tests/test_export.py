@@ -113,9 +113,10 @@ def test_exported_equals_in_process(exported: tuple, count: int) -> None:
     for name in ("rgb", "opacity"):
         assert answer[name].dtype == np.float32
         error = np.abs(answer[name] - expected[name]).reshape(count, -1).max(-1)
-        # Where a sample is at the edge of a bin rounding moves it: few rays, and not far.
+        # Where a sample is at the edge of a bin rounding moves it: few rays, and not far (the
+        # golden set allows such rays 5e-2).
         assert (error > 1e-5).mean() <= 0.002, np.sort(error)[-5:]
-        assert error.max() < 1e-2
+        assert error.max() < 5e-2
 
 
 def test_depths_count_in_lengths_of_world_directions(exported: tuple) -> None:
