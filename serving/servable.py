@@ -12,15 +12,18 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 _TAGS = [tf.saved_model.SERVING]
+_WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
+_MOST_WARM_UPS = 1000
 
 
 class Servable:
     """A loaded version.
 
     Args:
-      path: its folder; the name is the number of the version.
+      path: its folder.
 
     Raises:
       Exception: of TensorFlow, of many kinds, if it cannot be loaded.
@@ -58,6 +61,25 @@ class Servable:
         feeds = sorted(definition.inputs)
         values = self._callable(signature, names)(*(inputs[name] for name in feeds))
         return dict(zip(names, values))
+
+    def warm_up(self) -> int:
+        """Runs the requests that came with the version, and returns how many there were.
+
+        Raises:
+          Exception: one of them fails, so the version is not fit to serve.
+        """
+        path = self.path / _WARM_UP
+        if not path.is_file():
+            return 0
+        records = tf.data.TFRecordDataset(str(path)).take(_MOST_WARM_UPS).as_numpy_iterator()
+        requests = [
+            prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            for record in records
+        ]
+        for request in requests:
+            inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+            self.run(request.model_spec.signature_name, inputs)
+        return len(requests)
 
     def close(self) -> None:
         """Frees the memory; nothing may be running."""

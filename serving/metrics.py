@@ -1,0 +1,49 @@
+"""What a server counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from serving.models import Models
+
+
+class Metrics:
+    """Counters of requests, and the versions that are loaded."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        labels = ("method", "model")
+        self._requests = Counter(
+            "tfnerf_requests",
+            "Requests by their status.",
+            (*labels, "code"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "tfnerf_request_seconds", "Time to answer.", labels, registry=self._registry
+        )
+        self._versions = Gauge(
+            "tfnerf_newest_version",
+            "Newest version that answers.",
+            ("model",),
+            registry=self._registry,
+        )
+
+    def count(self, method: str, model: str, code: str, seconds: float) -> None:
+        """A request that was answered; `model` is empty if it is not known."""
+        self._requests.labels(method, model, code).inc()
+        self._seconds.labels(method, model).observe(seconds)
+
+    def watch(self, models: Models) -> None:
+        """Keeps count of versions from now on."""
+
+        def update() -> None:
+            for model in models.all():
+                self._versions.labels(model.config.name).set(max(model.available, default=0))
+
+        models.on_change(update)
+        update()
+
+    def serve(self, host: str, port: int) -> None:
+        """Answers http://host:port/metrics in a thread."""
+        start_http_server(port, host, registry=self._registry)
