@@ -1,0 +1,160 @@
+"""Asks a served scene for pictures. Needs a server and nothing else: no data set, no run folder.
+
+python -m serving.client describe --server=localhost:8500 --model_name=lego
+python -m serving.client render --server=localhost:8500 --model_name=lego --output=frame.png
+python -m serving.client path --server=localhost:8500 --model_name=lego --output=orbit.mp4
+
+Verbs: status, describe, render (one frame of the scene's camera path), path (all of them), points
+(colours and densities of points in a .npy file).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from absl import flags
+
+from tfnerf import command_line
+from tfnerf.errors import UserError
+
+if TYPE_CHECKING:
+    from serving.render_client import RenderClient
+
+_SERVER = flags.DEFINE_list("server", ["localhost:8500"], "host:port, or several of them.")
+_MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the model.")
+_VERSION = flags.DEFINE_integer("version", None, "Of the model; default: the newest.", 1)
+_OUTPUT = flags.DEFINE_string("output", None, "File to write: .png, .mp4, or .npz for points.")
+_FRAME = flags.DEFINE_integer("frame", 0, "Which pose of the camera path to render.", 0)
+_RESOLUTION_FACTOR = flags.DEFINE_float(
+    "resolution_factor", 1.0, "Size against the training images.", 0.01, 16
+)
+_POINTS = flags.DEFINE_string("points", None, "A .npy file, [N, 3] float, world coordinates.")
+_FPS = flags.DEFINE_integer("fps", 30, "Frames a second of the video.", 1)
+_TIMEOUT = flags.DEFINE_float("timeout", 60.0, "Seconds that a request may take.", 0.1)
+_TLS_CA = flags.DEFINE_string("tls_ca", None, "PEM file: who signs the server's certificate.")
+_TLS_CERTIFICATE = flags.DEFINE_string("tls_certificate", None, "PEM file: of this client.")
+_TLS_KEY = flags.DEFINE_string("tls_key", None, "PEM file: its private key.")
+
+
+def main(*arguments: str) -> None:
+    """The command."""
+    verbs = {
+        "status": _status,
+        "describe": _describe,
+        "render": _render,
+        "path": _path,
+        "points": _query,
+    }
+    if len(arguments) != 1 or arguments[0] not in verbs:
+        raise UserError(
+            f"expected one of {', '.join(verbs)}, found {' '.join(arguments) or 'none'}"
+        )
+    if not _MODEL_NAME.value:
+        raise UserError("--model_name: not given, expected the name of a served model")
+    command_line.import_tensorflow()
+    from serving.render_client import RenderClient, ServerError
+
+    try:
+        with RenderClient(
+            _SERVER.value,
+            _MODEL_NAME.value,
+            version=_VERSION.value,
+            seconds=_TIMEOUT.value,
+            tls=_tls_files(),
+        ) as client:
+            verbs[arguments[0]](client)
+    except ServerError as error:
+        raise UserError(f"--server={','.join(_SERVER.value)}: {error}") from None
+
+
+def _status(client: RenderClient) -> None:
+    for status in client.status():
+        print(f"version {status.version}: {status.state} {status.error}".rstrip())
+
+
+def _describe(client: RenderClient) -> None:
+    print(json.dumps(client.describe(), indent=1))
+
+
+def _render(client: RenderClient) -> None:
+    from tfnerf.images import to_8bit, write_png
+    from tfnerf.progress import progress_bar
+
+    path = _output(".png")
+    cameras = client.camera_path().resized(_RESOLUTION_FACTOR.value)
+    if _FRAME.value >= len(cameras):
+        raise UserError(f"--frame={_FRAME.value}: expected less than {len(cameras)}")
+    with progress_bar(path.name, cameras.height * cameras.width) as progress:
+        view = client.render(cameras, _FRAME.value, progress)
+    write_png(path, to_8bit(view.rgb))
+    print(f"{path}: {cameras.width} x {cameras.height} pixels, version {view.version}")
+
+
+def _path(client: RenderClient) -> None:
+    from tfnerf.images import to_8bit, write_video
+    from tfnerf.progress import progress_bar
+
+    path = _output(".mp4")
+    cameras = client.camera_path().resized(_RESOLUTION_FACTOR.value)
+    with progress_bar(path.name, len(cameras) * cameras.height * cameras.width) as progress:
+        frames = (
+            to_8bit(client.render(cameras, index, progress).rgb) for index in range(len(cameras))
+        )
+        write_video(path, frames, _FPS.value)
+    print(f"{path}: {len(cameras)} frames of {cameras.width} x {cameras.height} pixels")
+
+
+def _query(client: RenderClient) -> None:
+    import io
+
+    from tfnerf.files import write_file
+
+    path = _output(".npz")
+    points = _read_points()
+    rgb, density = client.query_points(points, np.tile([0.0, 0.0, -1.0], [len(points), 1]))
+    buffer = io.BytesIO()
+    np.savez(buffer, rgb=rgb, density=density)
+    write_file(path, buffer.getvalue())
+    print(f"{path}: colour and density of {len(points)} points, seen along -z")
+
+
+def _read_points() -> np.ndarray:
+    if not _POINTS.value:
+        raise UserError("--points: not given, expected a .npy file of [N, 3] numbers")
+    try:
+        points = np.load(_POINTS.value, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"--points={_POINTS.value}: not readable as .npy: {error}") from None
+    if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
+        raise UserError(f"--points={_POINTS.value}: found shape {points.shape}, expected [N, 3]")
+    return points
+
+
+def _output(suffix: str) -> Path:
+    path = Path(_OUTPUT.value or f"{_MODEL_NAME.value}{suffix}")
+    if path.suffix != suffix:
+        raise UserError(f"--output={path}: expected a name that ends in {suffix}")
+    return path
+
+
+def _tls_files() -> tuple[bytes, bytes | None, bytes | None] | None:
+    """The contents of the PEM files: authority, key, certificate; None without TLS."""
+    if not _TLS_CA.value:
+        return None
+    paths = {"tls_ca": _TLS_CA, "tls_key": _TLS_KEY, "tls_certificate": _TLS_CERTIFICATE}
+    contents = {}
+    for name, flag in paths.items():
+        try:
+            contents[name] = Path(flag.value).read_bytes() if flag.value else None
+        except OSError as error:
+            raise UserError(f"--{name}={flag.value}: {error.strerror}") from None
+    authority = contents["tls_ca"]
+    assert authority is not None
+    return authority, contents["tls_key"], contents["tls_certificate"]
+
+
+if __name__ == "__main__":
+    command_line.run(main, with_arguments=True)

@@ -1,0 +1,296 @@
+"""A client of served scenes: rays out, colours and depths back, in chunks and several at a time."""
+
+from __future__ import annotations
+
+import collections
+import json
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from tfnerf.cameras import Cameras
+
+_ROWS_PER_REQUEST = 16_384
+_IN_FLIGHT = 4
+_MOST_RESTARTS = 5
+"""Of a picture whose version was let go of while it was being rendered."""
+_SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "5s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+}
+_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+]
+
+
+class ServerError(Exception):
+    """A server answered with an error, or not at all; one line."""
+
+
+class VersionStatus(NamedTuple):
+    """A version of the model."""
+
+    version: int
+    state: str
+    error: str
+
+
+class RenderedView(NamedTuple):
+    """A picture of a served scene."""
+
+    rgb: np.ndarray
+    """[H, W, 3] float32, 0 to 1."""
+    depth: np.ndarray
+    """[H, W] float32, world units; in NDC for scenes in NDC."""
+    disparity: np.ndarray
+    """[H, W] float32"""
+    opacity: np.ndarray
+    """[H, W] float32"""
+    version: int
+    """Of the model: one for the whole picture."""
+
+
+class RenderClient:
+    """Asks one or several servers for a model; a context manager.
+
+    Args:
+      servers: host:port of each; they take turns.
+      model_name: of the model.
+      version: of it; None: the newest.
+      seconds: that a request may take.
+      tls: contents of PEM files: authority, and key and certificate of the client or None; None:
+        without TLS.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        model_name: str,
+        *,
+        version: int | None = None,
+        seconds: float = 60.0,
+        tls: tuple[bytes, bytes | None, bytes | None] | None = None,
+    ):
+        self._model_name = model_name
+        self._version = version
+        self._seconds = seconds
+        target = _target(servers)
+        if tls is None:
+            self._channel = grpc.insecure_channel(target, _OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(
+                target, grpc.ssl_channel_credentials(*tls), _OPTIONS
+            )
+        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._scene: dict[str, Any] | None = None
+
+    def __enter__(self) -> RenderClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+    def status(self) -> list[VersionStatus]:
+        """The versions of the model, newest first."""
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = self._model_name
+        try:
+            response = self._models.GetModelStatus(
+                request, timeout=self._seconds, wait_for_ready=True
+            )
+        except grpc.RpcError as error:
+            raise _server_error(error) from None
+        state = get_model_status_pb2.ModelVersionStatus.State
+        return [
+            VersionStatus(each.version, state.Name(each.state), each.status.error_message)
+            for each in response.model_version_status
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """What the scene is; see `describe_scene` in docs/serving.md."""
+        if self._scene is None:
+            outputs, _ = self._predict("describe_scene", {"index": np.zeros(1, np.int32)})
+            self._scene = json.loads(outputs["scene"][0])
+        return self._scene
+
+    def camera_path(self) -> Cameras:
+        """The cameras that the scene proposes, in world coordinates."""
+        scene = self.describe()
+        poses = np.array(scene["camera_path"]["camera_to_world"])
+        return Cameras.pinhole(poses, scene["height"], scene["width"], scene["focal"])
+
+    def render(
+        self, cameras: Cameras, view: int, progress: Callable[[int], object] | None = None
+    ) -> RenderedView:
+        """Renders the view of one camera.
+
+        Args:
+          cameras: in world coordinates.
+          view: index of the one to render.
+          progress: told of rays done.
+
+        Raises:
+          ServerError: it cannot be had.
+        """
+        pixels = np.arange(cameras.height * cameras.width)
+        rays = cameras[view : view + 1].rays(
+            np.zeros_like(pixels),
+            pixels // cameras.width,
+            pixels % cameras.width,
+            pixel_centers=self.describe()["pixel_centers"],
+        )
+        inputs = {"origins": rays.origins.numpy(), "directions": rays.directions.numpy()}
+        outputs, version = self._predict("serving_default", inputs, progress)
+        shape = (cameras.height, cameras.width)
+        names = ("rgb", "depth", "disparity", "opacity")
+        parts = [outputs[name].reshape(*shape, *outputs[name].shape[1:]) for name in names]
+        return RenderedView(*parts, version=version)
+
+    def query_points(
+        self, points: np.ndarray, viewdirs: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Colours [N, 3] and densities [N] of points [N, 3] seen along directions [N, 3]."""
+        inputs = {"points": np.float32(points), "viewdirs": np.float32(viewdirs)}
+        outputs, _ = self._predict("query_points", inputs)
+        return outputs["rgb"], outputs["density"]
+
+    def _predict(
+        self,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        progress: Callable[[int], object] | None = None,
+    ) -> tuple[dict[str, np.ndarray], int]:
+        """Runs a signature on rows [N, ...] in chunks, and returns what version answered.
+
+        All chunks are answered by the version that answered the first, so that a new version
+        cannot tear a picture. If it is let go of meanwhile, everything is asked for again.
+        """
+        for _ in range(_MOST_RESTARTS):
+            try:
+                parts = list(self._answers(signature, inputs, progress))
+            except grpc.RpcError as error:
+                gone = error.code() is grpc.StatusCode.NOT_FOUND and self._version is None
+                if not gone:
+                    raise _server_error(error) from None
+                last = error
+                if not self._is_served():
+                    break
+            else:
+                names = parts[0].outputs.keys()
+                decoded = [{name: _decode(part.outputs[name]) for name in names} for part in parts]
+                joined = {name: np.concatenate([part[name] for part in decoded]) for name in names}
+                return joined, parts[0].model_spec.version.value
+        raise _server_error(last)
+
+    def _is_served(self) -> bool:
+        try:
+            return any(status.state == "AVAILABLE" for status in self.status())
+        except ServerError:
+            return False
+
+    def _answers(
+        self,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        progress: Callable[[int], object] | None,
+    ) -> Iterator[Any]:
+        """The responses to all chunks, in order."""
+        num_rows = len(next(iter(inputs.values())))
+        starts = list(range(0, num_rows, _ROWS_PER_REQUEST)) or [0]
+        version = self._version
+
+        def send(start: int) -> grpc.Future:
+            rows = slice(start, start + _ROWS_PER_REQUEST)
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = self._model_name
+            request.model_spec.signature_name = signature
+            if version is not None:
+                request.model_spec.version.value = version
+            for name, values in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(values[rows]))
+            return self._prediction.Predict.future(
+                request, timeout=self._seconds, wait_for_ready=True
+            )
+
+        waiting: collections.deque[grpc.Future] = collections.deque()
+        try:
+            for index, start in enumerate(starts):
+                waiting.append(send(start))
+                while waiting and (index == 0 or len(waiting) == _IN_FLIGHT or start == starts[-1]):
+                    response = waiting.popleft().result()
+                    version = response.model_spec.version.value
+                    if progress is not None:
+                        progress(min(_ROWS_PER_REQUEST, num_rows))
+                    yield response
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _decode(proto: Any) -> np.ndarray:
+    """A tensor in either of its encodings, without a loop over its values."""
+    shape = [dimension.size for dimension in proto.tensor_shape.dim]
+    if proto.dtype == tf.string.as_datatype_enum:
+        return np.array(proto.string_val, object).reshape(shape)
+    if proto.dtype != tf.float32.as_datatype_enum:
+        raise ServerError(f"found an output of dtype {proto.dtype}, expected float32 or string")
+    if proto.tensor_content:
+        return np.frombuffer(proto.tensor_content, np.float32).reshape(shape)
+    count = int(np.prod(shape))
+    if len(proto.float_val) != count:
+        raise ServerError(f"found {len(proto.float_val)} values for shape {shape}")
+    # They are the last field and packed, so the serialized message ends with them.
+    tail = proto.SerializeToString()[-4 * count :] if count else b""
+    return np.frombuffer(tail, "<f4").reshape(shape)
+
+
+def _target(servers: Sequence[str]) -> str:
+    """What a channel connects to: one name, whose addresses take turns, or a list of addresses."""
+    if len(servers) == 1:
+        return f"dns:///{servers[0]}"
+    addresses = []
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        try:
+            found = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
+        except (OSError, ValueError) as error:
+            raise ServerError(f"{server}: expected host:port: {error}") from None
+        addresses.append("{}:{}".format(*found[0][4]))
+    return f"ipv4:{','.join(addresses)}"
+
+
+def _server_error(error: grpc.RpcError) -> ServerError:
+    """In one line: the code, and what the server said."""
+    details = " ".join((error.details() or "").split())
+    return ServerError(f"{error.code().name}: {details}")

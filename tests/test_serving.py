@@ -1,0 +1,548 @@
+"""serving.server and its client: real processes, swaps, kills, overload, hostile requests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from commands import run, start
+from google.protobuf import text_format
+from small import NETWORK, RENDERING, small_scene
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+from tensorflow_serving.config import model_server_config_pb2
+
+from export.served_scene import ServedScene
+from export.warm_up import write_warm_up
+from serving.admission import Admission
+from serving.models import Model, ModelConfig
+from serving.models_config import read_models_config
+from serving.render_client import RenderClient, ServerError, _decode
+from serving.servable import Servable
+from serving.status import RequestError
+from tfnerf.camera_paths import orbit_path
+from tfnerf.cameras import Cameras
+from tfnerf.errors import UserError
+from tfnerf.models import NeRF
+
+RAYS = {
+    "origins": np.tile(np.float32([0, 0, 4]), [7, 1]),
+    "directions": np.float32([[x / 10, 0.1, -1] for x in range(7)]),
+}
+SCENE = {
+    "pixel_centers": True,
+    "width": 16,
+    "height": 12,
+    "focal": 24.0,
+    "camera_path": {"name": "orbit", "camera_to_world": orbit_path(4).tolist()},
+}
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version of a small scene, to be copied into the folders of models."""
+    folder = tmp_path_factory.mktemp("version") / "1"
+    model = NeRF.from_settings(NETWORK, with_fine=True)
+    served = ServedScene(model, small_scene(), RENDERING, tf.float32, json.dumps(SCENE))
+    tf.saved_model.save(served, str(folder), signatures=served.signatures())
+    write_warm_up(folder, "disc", orbit_path(4)[0], 24.0)
+    return folder
+
+
+def publish(version: Path, base_path: Path, number: int) -> Path:
+    """Puts a copy in place as an exporter does: whole, or not there."""
+    aside = base_path / f".{number}"
+    shutil.copytree(version, aside)
+    aside.rename(base_path / str(number))
+    return base_path / str(number)
+
+
+class Server:
+    """A serving.server in a process of its own."""
+
+    def __init__(self, *arguments: str, port: int = 0):
+        self.process = start("serving.server", *arguments, f"--port={port}", "--poll_seconds=0.1")
+        self.lines: list[dict[str, Any]] = []
+        for line in self.process.stdout:  # type: ignore[union-attr]
+            self.lines.append(json.loads(line))
+            if self.lines[-1]["message"] == "serving":
+                break
+        else:
+            raise AssertionError(self.lines)
+        self.address = self.lines[-1]["address"]
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:  # type: ignore[union-attr]
+            self.lines.append(json.loads(line))
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        status = self.process.wait(timeout=60)
+        self._reader.join(timeout=10)
+        return status
+
+
+@pytest.fixture
+def base_path(tmp_path: Path, version: Path) -> Path:
+    folder = tmp_path / "models" / "disc"
+    folder.mkdir(parents=True)
+    publish(version, folder, 1)
+    return folder
+
+
+@pytest.fixture
+def server(base_path: Path) -> Iterator[Server]:
+    running = Server("--model_name=disc", f"--model_base_path={base_path}", "--max_rows=100000")
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+def stub_of(server: Server) -> Any:
+    return prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server.address))
+
+
+def request_of(inputs: dict[str, np.ndarray], signature: str = "", name: str = "disc") -> Any:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    request.model_spec.signature_name = signature
+    for key, value in inputs.items():
+        request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+    return request
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def memory_of(process: subprocess.Popen) -> int:
+    """Resident, in kB."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+
+
+def test_new_versions_are_swapped_in_under_load_and_bad_ones_never(
+    server: Server, base_path: Path, version: Path
+) -> None:
+    """10,000 requests while 5 versions come, one corrupt and one cut off."""
+    stub, request = stub_of(server), request_of(RAYS)
+    answers: list[int] = []
+    published = threading.Event()
+
+    def ask() -> None:
+        while len(answers) < 10_000 or not published.is_set():
+            answers.append(stub.Predict(request, timeout=30).model_spec.version.value)
+
+    def swap() -> None:
+        for number in (2, 3, 4, 5, 6):
+            aside = base_path / f".{number}"
+            shutil.copytree(version, aside)
+            data = aside / "variables" / "variables.data-00000-of-00001"
+            if number == 3:
+                (aside / "saved_model.pb").write_bytes(b"corrupt")
+            if number == 5:
+                data.write_bytes(data.read_bytes()[:100])
+            aside.rename(base_path / str(number))
+            if number in (3, 5):
+                wait_until(lambda: any("cannot be loaded" in x["message"] for x in server.lines))
+                time.sleep(0.5)
+            else:
+                wait_until(lambda n=number: answers[-1] == n)
+        published.set()
+
+    with futures.ThreadPoolExecutor(5) as pool:
+        done = [pool.submit(swap), *(pool.submit(ask) for _ in range(4))]
+        for future in futures.as_completed(done):
+            future.result()
+    assert len(answers) >= 10_000
+    assert set(answers) == {1, 2, 4, 6}
+    # Four threads append, so neighbours may be out of order by as many.
+    newest = np.maximum.accumulate(answers)
+    late = np.flatnonzero(np.array(answers) < newest)
+    assert all(answers[i] >= newest[max(0, i - 8)] for i in late)
+    failed = [line for line in server.lines if "cannot be loaded" in line["message"]]
+    assert {line["version"] for line in failed} == {3, 5}
+
+
+def test_sigterm_finishes_what_runs(server: Server) -> None:
+    stub = stub_of(server)
+    many = {name: np.tile(value, [10_000, 1]) for name, value in RAYS.items()}
+    stub.Predict(request_of(RAYS), timeout=30)
+    answer = stub.Predict.future(request_of(many), timeout=60)
+    time.sleep(0.3)
+    assert server.stop() == 0
+    assert answer.result().outputs["rgb"].tensor_shape.dim[0].size == 70_000
+    assert [line["message"] for line in server.lines[-2:]] == ["version unloaded", "stopped"]
+
+
+def test_a_killed_server_does_not_cost_a_frame(base_path: Path) -> None:
+    """The client goes on when the server is back."""
+    arguments = ["--model_name=disc", f"--model_base_path={base_path}"]
+    first = Server(*arguments)
+    port = int(first.address.rpartition(":")[2])
+    cameras = Cameras.pinhole(orbit_path(1), 600, 500, 700.0)
+    with RenderClient([first.address], "disc", seconds=60) as client:
+        expected = client.render(cameras, 0)
+        rays_done: list[int] = []
+        with futures.ThreadPoolExecutor(1) as pool:
+            frame = pool.submit(client.render, cameras, 0, rays_done.append)
+            wait_until(lambda: len(rays_done) >= 2)
+            first.stop(signal.SIGKILL)
+            second = Server(*arguments, port=port)
+            found = frame.result()
+    second.stop()
+    np.testing.assert_array_equal(found.rgb, expected.rgb)
+    assert sum(rays_done) == 600 * 500
+
+
+def test_a_client_takes_turns_between_servers(base_path: Path) -> None:
+    arguments = ["--model_name=disc", f"--model_base_path={base_path}"]
+    servers = [Server(*arguments) for _ in range(2)]
+    cameras = Cameras.pinhole(orbit_path(1), 300, 400, 400.0)
+    with RenderClient([server.address for server in servers], "disc") as client:
+        both = client.render(cameras, 0)
+        servers[0].stop(signal.SIGKILL)
+        one = client.render(cameras, 0)
+    servers[1].stop()
+    np.testing.assert_array_equal(both.rgb, one.rgb)
+
+
+def test_client_command(server: Server, tmp_path: Path) -> None:
+    common = [f"--server={server.address}", "--model_name=disc"]
+    assert run("serving.client", "status", *common) == "version 1: AVAILABLE\n"
+    assert json.loads(run("serving.client", "describe", *common)) == SCENE
+    output = run("serving.client", "path", *common, f"--output={tmp_path / 'path.mp4'}")
+    assert "4 frames of 16 x 12 pixels" in output
+    np.save(tmp_path / "points.npy", np.zeros([5, 3]))
+    arguments = [f"--points={tmp_path / 'points.npy'}", f"--output={tmp_path / 'points.npz'}"]
+    run("serving.client", "points", *common, *arguments)
+    assert np.load(tmp_path / "points.npz")["rgb"].shape == (5, 3)
+    for wrong, message in (
+        (["render", *common, "--frame=9"], "--frame=9: expected less than 4"),
+        (["render", *common, "--output=frame.gif"], "expected a name that ends in .png"),
+        (["smell", *common], "expected one of status"),
+        (["status", common[0], "--model_name=x"], "NOT_FOUND"),
+    ):
+        output = run("serving.client", *wrong, status=1)
+        assert message in output and len(output.splitlines()) == 1
+
+
+def test_a_view_equals_its_rays_in_one_request(server: Server, version: Path) -> None:
+    cameras = Cameras.pinhole(orbit_path(2), 150, 200, 220.0)
+    with RenderClient([server.address], "disc") as client:
+        view = client.render(cameras, 1)
+    pixels = np.arange(150 * 200)
+    rays = cameras[1:].rays(0 * pixels, pixels // 200, pixels % 200, pixel_centers=True)
+    servable = Servable(version)
+    expected = servable.run(
+        "serving_default",
+        {"origins": rays.origins.numpy(), "directions": rays.directions.numpy()},
+    )
+    error = np.abs(view.rgb.reshape(-1, 3) - expected["rgb"]).max(-1)
+    assert (error > 1e-5).mean() < 0.002
+    assert view.version == 1
+
+
+def test_both_encodings_of_outputs_are_decoded(rng: np.random.Generator) -> None:
+    values = rng.normal(size=[50, 3]).astype(np.float32)
+    content = tf.make_tensor_proto(values)
+    assert content.tensor_content
+    listed = tf.make_tensor_proto(0.0, shape=[50, 3])
+    del listed.float_val[:]
+    listed.float_val.extend(values.ravel().tolist())
+    for proto in (content, listed):
+        np.testing.assert_array_equal(_decode(proto), values)
+    assert _decode(tf.make_tensor_proto(np.zeros([0, 3], np.float32))).shape == (0, 3)
+    del listed.float_val[7:]
+    with pytest.raises(ServerError, match="found 7 values"):
+        _decode(listed)
+
+
+def test_a_full_queue_is_unavailable_and_deadlines_hold() -> None:
+    admission = Admission(1, 1)
+    inside, leave = threading.Event(), threading.Event()
+
+    def occupy() -> None:
+        with admission.turn(None):
+            inside.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=occupy)
+    thread.start()
+    inside.wait(30)
+    with pytest.raises(RequestError) as late, admission.turn(0.05):
+        pass
+    assert late.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    waiting = threading.Thread(target=lambda: admission.turn(10).__enter__())
+    waiting.start()
+    time.sleep(0.2)
+    with pytest.raises(RequestError, match="the queue is full") as full, admission.turn(None):
+        pass
+    assert full.value.code is grpc.StatusCode.UNAVAILABLE
+    leave.set()
+    thread.join()
+    waiting.join()
+
+
+def test_limits_are_named(server: Server) -> None:
+    stub = stub_of(server)
+    many = {name: np.tile(value, [20_000, 1]) for name, value in RAYS.items()}
+    view = {
+        "camera_to_world": np.float32(np.eye(3, 4)[None]),
+        "focal": np.float32([10]),
+        "height": np.int32([3000]),
+        "width": np.int32([3000]),
+    }
+    for request, limit in (
+        (request_of(many), "more than the limit --max_rows=100000"),
+        (request_of(view, "render_view"), "more than the limit --max_pixels=4194304"),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Predict(request, timeout=30)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert limit in caught.value.details()
+
+
+def malformed(rng: np.random.Generator) -> Any:
+    """A request that is wrong in one or several ways; some of them are right by chance."""
+    signatures = {
+        "serving_default": ("origins", "directions"),
+        "query_points": ("points", "viewdirs"),
+        "render_view": ("camera_to_world", "focal", "height", "width"),
+        "describe_scene": ("index",),
+    }
+    signature = str(rng.choice([*signatures, "nothing", ""]))
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = str(rng.choice(["disc", "disc", "disc", "", "other"]))
+    request.model_spec.signature_name = signature
+    if rng.random() < 0.1:
+        request.model_spec.version.value = int(rng.integers(-5, 5))
+    names = signatures.get(signature, ("origins", "directions"))
+    for name in names[: rng.integers(0, len(names) + 1) if rng.random() < 0.2 else None]:
+        proto = request.inputs[name]
+        proto.dtype = int(rng.choice([1, 1, 1, 3, 3, 2, 7, 9, 14, 99]))
+        for _ in range(rng.integers(0, 4)):
+            size = rng.choice([0, 1, 2, 3, 3, 4, -1, -(2**62), 2**40, 2**62])
+            proto.tensor_shape.dim.add(size=int(size))
+        if rng.random() < 0.1:
+            proto.tensor_shape.unknown_rank = True
+        kind = rng.integers(0, 4)
+        if kind == 0:
+            proto.tensor_content = rng.bytes(int(rng.integers(0, 100)))
+        elif kind == 1:
+            special = [np.nan, np.inf, -np.inf, 1e38, 0.0]
+            proto.float_val.extend(rng.choice(special, rng.integers(0, 10)).tolist())
+        elif kind == 2:
+            proto.int_val.extend(rng.integers(-(2**31), 2**31 - 1, rng.integers(0, 10)).tolist())
+    if rng.random() < 0.1:
+        request.inputs["extra"].CopyFrom(tf.make_tensor_proto(1.0))
+    if rng.random() < 0.1:
+        request.output_filter.extend(["rgb", "rgb", "smell"][: rng.integers(1, 4)])
+    data = request.SerializeToString()
+    if rng.random() < 0.1:
+        cut = int(rng.integers(0, len(data) + 1))
+        data = data[:cut] + rng.bytes(int(rng.integers(0, 20)))
+    return data
+
+
+def test_hostile_requests_get_a_status_and_do_no_harm(server: Server) -> None:
+    stub = stub_of(server)
+    good = stub.Predict(request_of(RAYS), timeout=30).outputs["rgb"].tensor_content
+    channel = grpc.insecure_channel(server.address)
+    call = channel.unary_unary(
+        "/tensorflow.serving.PredictionService/Predict",
+        request_serializer=lambda data: data,
+        response_deserializer=lambda data: data,
+    )
+    rng = np.random.default_rng(0)
+    allowed = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "INTERNAL"}
+    codes: dict[str, int] = {}
+    before = 0
+    for count in range(10_000):
+        try:
+            call(malformed(rng), timeout=30)
+            code = "OK"
+        except grpc.RpcError as error:
+            code = error.code().name
+            # INTERNAL only from gRPC itself, for what is no message at all.
+            assert code != "INTERNAL" or "deserializing" in error.details(), error.details()
+        codes[code] = codes.get(code, 0) + 1
+        if count == 2000:
+            before = memory_of(server.process)
+        if count % 1000 == 0:
+            again = stub.Predict(request_of(RAYS), timeout=30)
+            assert again.outputs["rgb"].tensor_content == good
+    assert set(codes) <= allowed and codes["INVALID_ARGUMENT"] > 5000, codes
+    assert memory_of(server.process) < before + 50_000
+
+
+def test_several_models_and_a_reload(base_path: Path, version: Path, tmp_path: Path) -> None:
+    other = tmp_path / "models" / "other"
+    other.mkdir()
+    for number in (3, 5, 7):
+        publish(version, other, number)
+    config = tmp_path / "models.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "disc" base_path: "{base_path}" }} config {{ '
+        f'name: "other" base_path: "{other}" model_platform: "tensorflow" '
+        "model_version_policy { specific { versions: 3 versions: 5 } } "
+        'version_labels { key: "stable" value: 3 } } }'
+    )
+    server = Server(f"--model_config_file={config}")
+    try:
+        stub = stub_of(server)
+        assert (
+            stub.Predict(request_of(RAYS, name="other"), timeout=30).model_spec.version.value == 5
+        )
+        labelled = request_of(RAYS, name="other")
+        labelled.model_spec.version_label = "stable"
+        assert stub.Predict(labelled, timeout=30).model_spec.version.value == 3
+
+        models = model_service_pb2_grpc.ModelServiceStub(grpc.insecure_channel(server.address))
+        reload = model_management_pb2.ReloadConfigRequest()
+        only_other = f'model_config_list {{ config {{ name: "other" base_path: "{other}" }} }}'
+        text_format.Parse(only_other, reload.config)
+        models.HandleReloadConfigRequest(reload, timeout=60)
+        assert (
+            stub.Predict(request_of(RAYS, name="other"), timeout=30).model_spec.version.value == 7
+        )
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Predict(request_of(RAYS), timeout=30)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        status = get_model_status_pb2.GetModelStatusRequest()
+        status.model_spec.name = "other"
+        found = models.GetModelStatus(status, timeout=30).model_version_status
+        state = get_model_status_pb2.ModelVersionStatus.State
+        assert [(v.version, state.Name(v.state)) for v in found] == [
+            (7, "AVAILABLE"),
+            (5, "END"),
+            (3, "END"),
+        ]
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nonsense", "no models.config"),
+        ("", "expected a model_config_list"),
+        ('model_config_list { config { name: "a" } }', "expected a name and a base_path"),
+        (
+            'model_config_list { config { name: "a" base_path: "/x" } config { name: "a" '
+            'base_path: "/y" } }',
+            "found a model twice",
+        ),
+    ],
+)
+def test_configs_that_cannot_be_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "models.config"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_models_config(path)
+    assert model_server_config_pb2.ModelServerConfig() is not None
+
+
+def test_a_version_whose_warm_up_fails_is_not_served(base_path: Path, version: Path) -> None:
+    model = Model(ModelConfig("disc", base_path))
+    model.update()
+    assert model.available == [1]
+    aside = base_path / ".2"
+    shutil.copytree(version, aside)
+    with tf.io.TFRecordWriter(str(aside / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+        writer.write(b"no request")
+    aside.rename(base_path / "2")
+    model.update()
+    assert model.available == [1]
+    (base_path / "2" / "assets.extra" / "tf_serving_warmup_requests").unlink()
+    model.update()  # it has changed, so it is tried again
+    assert model.available == [2]
+    shutil.rmtree(base_path / "2")
+    shutil.rmtree(base_path / "1")
+    model.update()  # nothing takes its place
+    assert model.available == [2]
+    model.close()
+
+
+def test_tls_metrics_and_health(base_path: Path, tmp_path: Path) -> None:
+    import urllib.request
+
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    server = Server(
+        "--model_name=disc",
+        f"--model_base_path={base_path}",
+        f"--tls_certificate={certificate}",
+        f"--tls_key={key}",
+        f"--tls_client_ca={certificate}",
+        "--metrics_port=18599",
+    )
+    try:
+        pem = certificate.read_bytes()
+        address = server.address.replace("127.0.0.1", "localhost")
+        with RenderClient([address], "disc", tls=(pem, key.read_bytes(), pem)) as client:
+            assert client.status()[0].state == "AVAILABLE"
+            client.render(client.camera_path(), 0)
+        with (
+            RenderClient([address], "disc", seconds=3, tls=(pem, None, None)) as stranger,
+            pytest.raises(ServerError),
+        ):
+            stranger.status()
+        with (
+            RenderClient([address], "disc", seconds=3) as plain,
+            pytest.raises(ServerError),
+        ):
+            plain.status()
+        credentials = grpc.ssl_channel_credentials(pem, key.read_bytes(), pem)
+        health = health_pb2_grpc.HealthStub(grpc.secure_channel(address, credentials))
+        answer = health.Check(health_pb2.HealthCheckRequest(), timeout=30)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        text = urllib.request.urlopen("http://127.0.0.1:18599/metrics", timeout=30).read().decode()
+        assert 'tfnerf_requests_total{code="OK",method="Predict",model="disc"}' in text
+        assert 'tfnerf_newest_version{model="disc"} 1.0' in text
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--model_config_file, or --model_name and --model_base_path"),
+        (["--model_name=x"], "--model_name and --model_base_path: expected both"),
+        (["--model_name=x", "--model_base_path=nowhere"], "nowhere: no such folder"),
+        (["--model_config_file=nowhere"], "nowhere: no such file"),
+        (
+            ["--model_name=x", "--model_base_path=configs", "--tls_key=a"],
+            "--tls_certificate and --tls_key: expected both",
+        ),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments: list[str], message: str) -> None:
+    output = run("serving.server", *arguments, status=1)
+    assert message in output and len(output.splitlines()) == 1, output
