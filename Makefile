@@ -2,12 +2,19 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+DEMO_PORT ?= 8599
 
 .PHONY: demo gallery test lint setup clean
 
 demo: setup
 	$(BIN)/python -m tfnerf.train --flagfile=configs/demo.txt
 	$(BIN)/python -m tfnerf.evaluate --run_dir=runs/demo
+	$(BIN)/python -m export --run_dir=runs/demo --model_base_path=models/demo --keep=2
+	$(BIN)/python -m serving.server --model_name=demo --model_base_path=models/demo \
+	    --port=$(DEMO_PORT) & server=$$!; \
+	$(BIN)/python -m serving.client render --server=127.0.0.1:$(DEMO_PORT) --model_name=demo \
+	    --resolution_factor=4 --output=runs/demo/served.png; status=$$?; \
+	kill $$server; wait $$server; exit $$status
 
 # The pictures in the README.
 gallery: demo

@@ -49,9 +49,8 @@ def main(*arguments: str) -> None:
         "points": _query,
     }
     if len(arguments) != 1 or arguments[0] not in verbs:
-        raise UserError(
-            f"expected one of {', '.join(verbs)}, found {' '.join(arguments) or 'none'}"
-        )
+        found = " ".join(arguments) or "none"
+        raise UserError(f"expected one of {', '.join(verbs)}, found {found}")
     if not _MODEL_NAME.value:
         raise UserError("--model_name: not given, expected the name of a served model")
     command_line.import_tensorflow()

@@ -173,16 +173,22 @@ class RenderClient:
         inputs = {"origins": rays.origins.numpy(), "directions": rays.directions.numpy()}
         outputs, version = self._predict("serving_default", inputs, progress)
         shape = (cameras.height, cameras.width)
-        names = ("rgb", "depth", "disparity", "opacity")
-        parts = [outputs[name].reshape(*shape, *outputs[name].shape[1:]) for name in names]
-        return RenderedView(*parts, version=version)
+        return RenderedView(
+            rgb=outputs["rgb"].reshape(*shape, 3),
+            depth=outputs["depth"].reshape(shape),
+            disparity=outputs["disparity"].reshape(shape),
+            opacity=outputs["opacity"].reshape(shape),
+            version=version,
+        )
 
     def query_points(
         self, points: np.ndarray, viewdirs: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Colours [N, 3] and densities [N] of points [N, 3] seen along directions [N, 3]."""
-        inputs = {"points": np.float32(points), "viewdirs": np.float32(viewdirs)}
-        outputs, _ = self._predict("query_points", inputs)
+        outputs, _ = self._predict(
+            "query_points",
+            {"points": points.astype(np.float32), "viewdirs": viewdirs.astype(np.float32)},
+        )
         return outputs["rgb"], outputs["density"]
 
     def _predict(
@@ -228,6 +234,7 @@ class RenderClient:
         """The responses to all chunks, in order."""
         num_rows = len(next(iter(inputs.values())))
         starts = list(range(0, num_rows, _ROWS_PER_REQUEST)) or [0]
+        sizes = (min(_ROWS_PER_REQUEST, num_rows - start) for start in starts)
         version = self._version
 
         def send(start: int) -> grpc.Future:
@@ -251,7 +258,7 @@ class RenderClient:
                     response = waiting.popleft().result()
                     version = response.model_spec.version.value
                     if progress is not None:
-                        progress(min(_ROWS_PER_REQUEST, num_rows))
+                        progress(next(sizes))
                     yield response
         finally:
             for future in waiting:
@@ -293,4 +300,6 @@ def _target(servers: Sequence[str]) -> str:
 def _server_error(error: grpc.RpcError) -> ServerError:
     """In one line: the code, and what the server said."""
     details = " ".join((error.details() or "").split())
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        details += " (no server there, or it needs longer)"
     return ServerError(f"{error.code().name}: {details}")
