@@ -43,6 +43,8 @@ _SERVICE_CONFIG = {
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    # Larger requests than this are not retried, and the default is less than a chunk.
+    ("grpc.per_rpc_retry_buffer_size", 64 << 20),
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]

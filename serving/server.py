@@ -209,6 +209,8 @@ def _log_as_json() -> None:
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     log.propagate = False
+    # It writes a traceback for each message that is none, so anyone could fill the log.
+    logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ class Server:
 
     def _read(self) -> None:
         for line in self.process.stdout:  # type: ignore[union-attr]
-            self.lines.append(json.loads(line))
+            self.lines.append(json.loads(line) if line.startswith("{") else {"message": line})
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
@@ -155,6 +155,9 @@ def test_new_versions_are_swapped_in_under_load_and_bad_ones_never(
         while len(answers) < 10_000 or not published.is_set():
             answers.append(stub.Predict(request, timeout=30).model_spec.version.value)
 
+    def failed() -> set[int]:
+        return {line["version"] for line in server.lines if "cannot be" in line["message"]}
+
     def swap() -> None:
         for number in (2, 3, 4, 5, 6):
             aside = base_path / f".{number}"
@@ -166,15 +169,17 @@ def test_new_versions_are_swapped_in_under_load_and_bad_ones_never(
                 data.write_bytes(data.read_bytes()[:100])
             aside.rename(base_path / str(number))
             if number in (3, 5):
-                wait_until(lambda: any("cannot be loaded" in x["message"] for x in server.lines))
-                time.sleep(0.5)
+                wait_until(lambda n=number: n in failed())
             else:
-                wait_until(lambda n=number: answers[-1] == n)
-        published.set()
+                wait_until(lambda n=number: n in answers[-1:])
 
     with futures.ThreadPoolExecutor(5) as pool:
-        done = [pool.submit(swap), *(pool.submit(ask) for _ in range(4))]
-        for future in futures.as_completed(done):
+        asking = [pool.submit(ask) for _ in range(4)]
+        try:
+            swap()
+        finally:
+            published.set()
+        for future in asking:
             future.result()
     assert len(answers) >= 10_000
     assert set(answers) == {1, 2, 4, 6}
@@ -182,8 +187,7 @@ def test_new_versions_are_swapped_in_under_load_and_bad_ones_never(
     newest = np.maximum.accumulate(answers)
     late = np.flatnonzero(np.array(answers) < newest)
     assert all(answers[i] >= newest[max(0, i - 8)] for i in late)
-    failed = [line for line in server.lines if "cannot be loaded" in line["message"]]
-    assert {line["version"] for line in failed} == {3, 5}
+    assert failed() == {3, 5}
 
 
 def test_sigterm_finishes_what_runs(server: Server) -> None:
