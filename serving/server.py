@@ -82,8 +82,9 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    server.start()
+    # Before anyone is answered: after a restart clients had better wait than hear of no model.
     models.start()
+    server.start()
     metrics.watch(models)
     _log.info("serving", extra={"address": f"{_HOST.value}:{port}", "ready": models.ready()})
     stop.wait()

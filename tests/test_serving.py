@@ -81,7 +81,7 @@ class Server:
         self.process = start("serving.server", *arguments, f"--port={port}", "--poll_seconds=0.1")
         self.lines: list[dict[str, Any]] = []
         for line in self.process.stdout:  # type: ignore[union-attr]
-            self.lines.append(json.loads(line))
+            self.lines.append(self._parse(line))
             if self.lines[-1]["message"] == "serving":
                 break
         else:
@@ -92,7 +92,10 @@ class Server:
 
     def _read(self) -> None:
         for line in self.process.stdout:  # type: ignore[union-attr]
-            self.lines.append(json.loads(line) if line.startswith("{") else {"message": line})
+            self.lines.append(self._parse(line))
+
+    def _parse(self, line: str) -> dict[str, Any]:
+        return json.loads(line) if line.startswith("{") else {"message": line}
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
