@@ -27,7 +27,6 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
-from tensorflow_serving.config import model_server_config_pb2
 
 from export.served_scene import ServedScene
 from export.warm_up import write_warm_up
@@ -451,6 +450,11 @@ def test_several_models_and_a_reload(base_path: Path, version: Path, tmp_path: P
         server.stop()
 
 
+def test_the_shipped_models_config_is_read() -> None:
+    path = Path(__file__).parents[1] / "serving" / "deploy" / "models.config"
+    assert read_models_config(path) == [ModelConfig("lego", Path("/models/lego"))]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -469,7 +473,6 @@ def test_configs_that_cannot_be_are_refused(text: str, message: str, tmp_path: P
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         read_models_config(path)
-    assert model_server_config_pb2.ModelServerConfig() is not None
 
 
 def test_a_version_whose_warm_up_fails_is_not_served(base_path: Path, version: Path) -> None:
