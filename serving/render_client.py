@@ -172,8 +172,7 @@ class RenderClient:
             pixels % cameras.width,
             pixel_centers=self.describe()["pixel_centers"],
         )
-        inputs = {"origins": rays.origins.numpy(), "directions": rays.directions.numpy()}
-        outputs, version = self._predict("serving_default", inputs, progress)
+        outputs, version = self.render_rays(rays.origins.numpy(), rays.directions.numpy(), progress)
         shape = (cameras.height, cameras.width)
         return RenderedView(
             rgb=outputs["rgb"].reshape(*shape, 3),
@@ -182,6 +181,26 @@ class RenderClient:
             opacity=outputs["opacity"].reshape(shape),
             version=version,
         )
+
+    def render_rays(
+        self,
+        origins: np.ndarray,
+        directions: np.ndarray,
+        progress: Callable[[int], object] | None = None,
+    ) -> tuple[dict[str, np.ndarray], int]:
+        """Renders rays.
+
+        Args:
+          origins: [N, 3] float32, world coordinates.
+          directions: [N, 3] float32; depths count in their lengths.
+          progress: told of rays done.
+
+        Returns:
+          rgb [N, 3], depth [N], disparity [N] and opacity [N] by their names, and the version that
+          answered.
+        """
+        inputs = {"origins": origins, "directions": directions}
+        return self._predict("serving_default", inputs, progress)
 
     def query_points(
         self, points: np.ndarray, viewdirs: np.ndarray

@@ -74,8 +74,9 @@ def test_a_killed_rendering_ends_as_one_that_was_not(two_runs: tuple[Path, Path]
     assert found.keys() == expected.keys()
     for name, content in expected.items():
         if name.endswith(".mp4"):  # x264 reads memory that it has not set, so bytes may differ
-            videos = [imageio.imread(data, plugin="pyav") for data in (found[name], content)]
-            np.testing.assert_allclose(*(video.astype(float) for video in videos), atol=8)
+            one, other = (imageio.imread(data, plugin="pyav") for data in (found[name], content))
+            assert one.shape == other.shape
+            assert np.abs(one.astype(float) - other).mean() < 5
         else:
             assert found[name] == content, name
 
