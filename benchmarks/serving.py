@@ -35,9 +35,9 @@ def main() -> None:
     if not _MODEL_BASE_PATH.value:
         raise UserError("--model_base_path: not given, expected the folder of an exported model")
     command_line.import_tensorflow()
-    from export.versions import list_versions
     from serving.render_client import RenderClient
     from serving.servable import Servable
+    from serving.version_folders import list_versions
 
     versions = list_versions(Path(_MODEL_BASE_PATH.value))
     if not versions:

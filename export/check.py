@@ -11,7 +11,7 @@ import numpy as np
 
 from serving.servable import Servable
 from tfnerf.camera_paths import transformed
-from tfnerf.cameras import Rays
+from tfnerf.cameras import Cameras, Rays
 from tfnerf.errors import UserError, first_line
 from tfnerf.images import to_8bit
 from tfnerf.models import NeRF
@@ -61,7 +61,7 @@ def check_version(
 def to_world(scene: Scene, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
     """Origins and directions [N, 3] as a client would send them."""
     matrix = scene.scene_to_world
-    rotation = matrix[:3, :3] / np.cbrt(np.linalg.det(matrix[:3, :3]))
+    rotation = matrix[:3, :3] / scene.world_scale
     origins = rays.origins.numpy().astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
     directions = rays.directions.numpy().astype(np.float64) @ rotation.T
     return origins.astype(np.float32), directions.astype(np.float32)
@@ -117,15 +117,14 @@ def _check_view(servable: Servable, scene: Scene) -> None:
             "width": size,
         },
     )
-    offset = 0.5 if scene.pixel_centers else 0.0
-    row, column = np.mgrid[:_PICTURE_SIZE, :_PICTURE_SIZE].reshape(2, -1) + offset
-    half = _PICTURE_SIZE / 2
-    in_camera = np.stack([(column - half) / focal, (half - row) / focal, -np.ones(len(row))], -1)
-    directions = (in_camera @ pose[0, :, :3].T).astype(np.float32)
-    origins = np.tile(pose[0, :, 3], [len(directions), 1])
-    rays = servable.run("serving_default", {"origins": origins, "directions": directions})
+    row, column = np.mgrid[:_PICTURE_SIZE, :_PICTURE_SIZE].reshape(2, -1)
+    rays = Cameras.pinhole(pose, _PICTURE_SIZE, _PICTURE_SIZE, focal).rays(
+        np.zeros_like(row), row, column, pixel_centers=scene.pixel_centers
+    )
+    inputs = {"origins": rays.origins.numpy(), "directions": rays.directions.numpy()}
+    answer = servable.run("serving_default", inputs)
     pixels = imageio.imread(io.BytesIO(picture["image"][0])).reshape(-1, 3)
-    expected = to_8bit(rays["rgb"]).astype(np.float32)
+    expected = to_8bit(answer["rgb"]).astype(np.float32)
     _compare(servable.path, "render_view: image", pixels / 255, expected / 255, 1.1 / 255)
 
 

@@ -11,7 +11,7 @@ import tfnerf
 from export.served_scene import DEPTH_LEVELS, MOST_PIXELS
 from tfnerf.camera_paths import LEAST_CONVERGENCE, average_pose, meeting_point, transformed
 from tfnerf.cameras import Cameras
-from tfnerf.scene_paths import default_path, orbit_cameras, spiral_cameras
+from tfnerf.scene_paths import default_path, path_cameras
 from tfnerf.scenes import Scene
 from tfnerf.settings import RenderSettings
 from tfnerf.trained_run import TrainedRun
@@ -34,19 +34,13 @@ def describe_scene(
     """
     cameras = scene.train.cameras
     name = default_path(scene)
-    path = (
-        orbit_cameras(scene, run.config.scene, _NUM_POSES)
-        if name == "orbit"
-        else spiral_cameras(scene, _NUM_POSES)
-    )
+    path = path_cameras(scene, run.config.scene, name, _NUM_POSES)
     target, distance = _target(scene)
     half_size = _HALF_SIZE * distance
-    scale = float(np.cbrt(np.linalg.det(scene.scene_to_world[:3, :3])))
-    depth_scale = 1.0 if scene.ndc else scale
     return {
         "name": scene.name,
-        "near": scene.near * depth_scale,
-        "far": scene.far * depth_scale,
+        "near": scene.near * scene.depth_scale,
+        "far": scene.far * scene.depth_scale,
         "ndc": scene.ndc is not None,
         "bounds": [(target - half_size).tolist(), (target + half_size).tolist()],
         "target": target.tolist(),
@@ -72,26 +66,22 @@ def describe_scene(
 
 def _target(scene: Scene) -> tuple[np.ndarray, float]:
     """What the cameras look at, in world coordinates, and how far away it is."""
-    poses = transformed(scene.scene_to_world, _poses(scene.train.cameras))
+    poses = _in_world(scene, scene.train.cameras)
     center, convergence = meeting_point(poses)
     if convergence >= LEAST_CONVERGENCE and scene.ndc is None:
         return center, float(np.linalg.norm(poses[:, :, 3] - center, axis=-1).mean())
     nearest, farthest = scene.depth_bounds
-    scale = np.cbrt(np.linalg.det(scene.scene_to_world[:3, :3]))
-    distance = float(scale * 2 / (1 / max(nearest, 1e-6) + 1 / farthest))  # between, in disparity
+    # Halfway between, in disparity.
+    distance = scene.world_scale * 2 / (1 / max(nearest, 1e-6) + 1 / farthest)
     middle = average_pose(poses)
     return middle[:, 3] - distance * middle[:, 2], distance
 
 
 def _up(scene: Scene) -> np.ndarray:
     """What the cameras hold for up on average, in world axes."""
-    up = transformed(scene.scene_to_world, _poses(scene.train.cameras))[:, :, 1].mean(0)
+    up = _in_world(scene, scene.train.cameras)[:, :, 1].mean(0)
     return up / np.linalg.norm(up)
 
 
 def _in_world(scene: Scene, cameras: Cameras) -> np.ndarray:
-    return transformed(scene.scene_to_world, _poses(cameras))
-
-
-def _poses(cameras: Cameras) -> np.ndarray:
-    return cameras.camera_to_world.astype(np.float64)
+    return transformed(scene.scene_to_world, cameras.camera_to_world.astype(np.float64))

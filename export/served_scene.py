@@ -64,9 +64,7 @@ class ServedScene(tf.Module):
         self._scene = scene
         self._settings = settings
         self._description = description
-        to_world = scene.scene_to_world
-        self._scale = float(np.cbrt(np.linalg.det(to_world[:3, :3])))
-        self._to_scene = np.linalg.inv(to_world).astype(np.float32)
+        self._to_scene = np.linalg.inv(scene.scene_to_world).astype(np.float32)
 
     def signatures(self) -> dict[str, Any]:
         """The functions to be exported, by the name of their signature."""
@@ -164,11 +162,10 @@ class ServedScene(tf.Module):
             self._settings,
             white_background=scene.white_background,
         ).fine
-        scale = 1.0 if scene.ndc else self._scale
         return {
             "rgb": fine.rgb,
-            "depth": fine.depth * scale,
-            "disparity": fine.disparity / scale,
+            "depth": fine.depth * scene.depth_scale,
+            "disparity": fine.disparity / scene.depth_scale,
             "opacity": fine.opacity,
         }
 
@@ -203,8 +200,7 @@ class ServedScene(tf.Module):
 
         seen = _in_chunks(render_pixels, [pixels], self._settings.rays_per_chunk, _RENDERED)
         near, far = self._scene.near, self._scene.far
-        scale = 1.0 if self._scene.ndc else self._scale
-        depth = seen["depth"] / scale + (1 - seen["opacity"]) * far
+        depth = seen["depth"] / self._scene.depth_scale + (1 - seen["opacity"]) * far
         rgb = _to_levels(seen["rgb"], 255, tf.uint8)
         depth = _to_levels((depth - near) / (far - near), DEPTH_LEVELS, tf.uint16)
         return (
@@ -221,7 +217,7 @@ class ServedScene(tf.Module):
 
     def _in_scene(self, origins: tf.Tensor, directions: tf.Tensor) -> Rays:
         """World rays in scene units; directions keep their length, so depths are scene units."""
-        rotation = self._to_scene[:3, :3] * self._scale
+        rotation = self._to_scene[:3, :3] * self._scene.world_scale
         directions = tf.matmul(directions, rotation, transpose_b=True)
         return Rays(
             tf.matmul(origins, self._to_scene[:3, :3], transpose_b=True) + self._to_scene[:3, 3],

@@ -7,16 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from serving.version_folders import list_versions
 from tfnerf.errors import UserError
 from tfnerf.files import flush_folder, make_folder, remove_folder
-
-
-def list_versions(model_base_path: Path) -> list[Path]:
-    """The versions in a folder, oldest first; names that are no integers are passed over."""
-    if not model_base_path.is_dir():
-        return []
-    found = [path for path in model_base_path.iterdir() if path.is_dir() and path.name.isdecimal()]
-    return sorted(found, key=lambda path: int(path.name))
 
 
 def next_version(model_base_path: Path) -> int:

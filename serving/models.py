@@ -20,6 +20,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 
 from serving.servable import Servable
 from serving.status import RequestError, invalid
+from serving.version_folders import list_versions
 
 _log = logging.getLogger(__name__)
 State = get_model_status_pb2.ModelVersionStatus.State
@@ -41,11 +42,7 @@ class ModelConfig:
     def aspired(self) -> dict[int, Path]:
         """The versions in the folder that are to be served."""
         try:
-            found = {
-                int(path.name): path
-                for path in self.base_path.iterdir()
-                if path.name.isdecimal() and path.is_dir()
-            }
+            found = {int(path.name): path for path in list_versions(self.base_path)}
         except OSError:
             return {}
         if self.specific:

@@ -25,8 +25,9 @@ from trained import make_run
 from export.check import check_version, render_in_process, to_world
 from export.exporting import export
 from export.served_scene import ServedScene
-from export.versions import list_versions, new_version, next_version, remove_old_versions
+from export.versions import new_version, next_version, remove_old_versions
 from serving.servable import Servable
+from serving.version_folders import list_versions
 from tfnerf.camera_paths import look_along, to_4x4
 from tfnerf.cameras import NDC, Rays
 from tfnerf.errors import UserError

@@ -31,7 +31,7 @@ from tfnerf.metrics import psnr_of
 from tfnerf.models import NeRF
 from tfnerf.renderer import Draws, ImageRenderer, Rendering, render_rays
 from tfnerf.sampling import inverse_transform_samples, resample_depths, stratified_depths
-from tfnerf.scene_paths import spiral_cameras
+from tfnerf.scene_paths import path_cameras
 from tfnerf.scenes import Scene, load_scene, to_colors
 from tfnerf.scenes.llff import depth_range, normalize, read_poses_bounds
 from tfnerf.schedule import DecayWithWarmup
@@ -399,7 +399,7 @@ def test_golden_spiral_of_a_scene(golden: Golden, real_data: Callable[[str], Pat
     scene = load_scene(
         SceneSettings(dataset="llff", data_dir=str(fern_folder(real_data)), factor=int(g["factor"]))
     )
-    path = spiral_cameras(scene, len(g["render_poses"]))
+    path = path_cameras(scene, SceneSettings(), "spiral", len(g["render_poses"]))
     close(path.camera_to_world, g["render_poses"][:, :, :4], 1e-5)
 
 

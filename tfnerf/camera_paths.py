@@ -74,6 +74,11 @@ def to_4x4(poses: np.ndarray) -> np.ndarray:
     return np.concatenate([poses[..., :3, :4], last], -2)
 
 
+def scale_of(similarity: np.ndarray) -> float:
+    """By how much a similarity [4, 4] makes things longer."""
+    return float(np.cbrt(np.linalg.det(similarity[:3, :3])))
+
+
 def transformed(similarity: np.ndarray, poses: np.ndarray) -> np.ndarray:
     """Poses [V, 3, 4] in other coordinates.
 
@@ -82,8 +87,7 @@ def transformed(similarity: np.ndarray, poses: np.ndarray) -> np.ndarray:
       poses: [V, 3, 4].
     """
     moved = (similarity @ to_4x4(poses))[:, :3]
-    scale = np.cbrt(np.linalg.det(similarity[:3, :3]))
-    return np.concatenate([moved[:, :, :3] / scale, moved[:, :, 3:]], -1)
+    return np.concatenate([moved[:, :, :3] / scale_of(similarity), moved[:, :, 3:]], -1)
 
 
 def scaled(poses: np.ndarray, scale: float) -> np.ndarray:

@@ -114,9 +114,26 @@ def to_short_flagfile(config: Config) -> str:
 
 
 def _config_of(values: Mapping[str, Any], path: Path) -> Config:
-    dataset = values["dataset_type"]
+    arguments = {**_common_flags(values, path), **_flags_of_dataset(values)}
+    flag_values = flags.FlagValues()
+    define_flags(flag_values)
+    try:
+        flag_values(["", *(f"--{name}={flag_text(value)}" for name, value in arguments.items())])
+        config = config_from_flags(flag_values)
+    except (flags.Error, UserError) as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
+    # Folders stay as they were written: relative to where the command will be run.
+    return dataclasses.replace(
+        config,
+        scene=dataclasses.replace(config.scene, data_dir=values["datadir"]),
+        run=dataclasses.replace(config.run, output_dir=values["basedir"]),
+    )
+
+
+def _common_flags(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Our flags for what all data sets have."""
     arguments = {
-        "dataset": dataset,
+        "dataset": values["dataset_type"],
         "data_dir": values["datadir"],
         "output_dir": values["basedir"],
         "experiment": values["expname"] or path.stem,
@@ -147,31 +164,29 @@ def _config_of(values: Mapping[str, Any], path: Path) -> Config:
     if values["no_batching"]:
         arguments["center_crop_steps"] = values["precrop_iters"]
         arguments["center_crop_fraction"] = values["precrop_frac"]
-    if dataset == "llff":
-        arguments["factor"] = values["factor"]
-        arguments["spherify"] = values["spherify"]
-        arguments["holdout_every"] = values["llffhold"]
-        arguments["ndc"] = not values["no_ndc"] and not values["spherify"]
-    if dataset in ("blender", "deepvoxels"):
-        arguments["test_skip"] = max(values["testskip"], 1)
-    if dataset == "blender":
-        arguments["half_res"] = values["half_res"]
-        arguments["resize_straight_alpha"] = values["half_res"]
-    if dataset == "deepvoxels":
-        arguments["shape"] = values["shape"]
-    flag_values = flags.FlagValues()
-    define_flags(flag_values)
-    try:
-        flag_values(["", *(f"--{name}={flag_text(value)}" for name, value in arguments.items())])
-        config = config_from_flags(flag_values)
-    except (flags.Error, UserError) as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
-    # Folders stay as they were written: relative to where the command will be run.
-    return dataclasses.replace(
-        config,
-        scene=dataclasses.replace(config.scene, data_dir=values["datadir"]),
-        run=dataclasses.replace(config.run, output_dir=values["basedir"]),
-    )
+    return arguments
+
+
+def _flags_of_dataset(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Our flags for what one data set has; any other refuses them."""
+    test_skip = max(values["testskip"], 1)
+    if values["dataset_type"] == "llff":
+        return {
+            "factor": values["factor"],
+            "spherify": values["spherify"],
+            "holdout_every": values["llffhold"],
+            "ndc": not values["no_ndc"] and not values["spherify"],
+        }
+    if values["dataset_type"] == "blender":
+        half_res = values["half_res"]
+        return {
+            "test_skip": test_skip,
+            "half_res": half_res,
+            "resize_straight_alpha": half_res,
+        }
+    if values["dataset_type"] == "deepvoxels":
+        return {"test_skip": test_skip, "shape": values["shape"]}
+    return {}
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -100,10 +100,8 @@ def _name_and_cameras(scene: Scene, settings: SceneSettings) -> tuple[str, Camer
         return f"keyframes_{path.stem}", scene_paths.keyframe_cameras(scene, path, num_frames)
     name = _CAMERA_PATH.value
     name = scene_paths.default_path(scene) if name == "auto" else name
-    if name == "orbit":
-        return name, scene_paths.orbit_cameras(scene, settings, num_frames)
-    if name == "spiral":
-        return name, scene_paths.spiral_cameras(scene, num_frames)
+    if name in ("orbit", "spiral"):
+        return name, scene_paths.path_cameras(scene, settings, name, num_frames)
     return name, scene_paths.split_cameras(scene, name)
 
 

@@ -35,7 +35,14 @@ def default_path(scene: Scene) -> str:
     return "spiral" if scene.ndc or convergence < LEAST_CONVERGENCE else "orbit"
 
 
-def orbit_cameras(scene: Scene, settings: SceneSettings, num_frames: int) -> Cameras:
+def path_cameras(scene: Scene, settings: SceneSettings, name: str, num_frames: int) -> Cameras:
+    """Along the path "orbit" or "spiral"; UserError if the scene has no such path."""
+    if name == "orbit":
+        return _orbit_cameras(scene, settings, num_frames)
+    return _spiral_cameras(scene, num_frames)
+
+
+def _orbit_cameras(scene: Scene, settings: SceneSettings, num_frames: int) -> Cameras:
     """Around the scene: the original's circle where it has one."""
     poses = _captured_poses(scene)
     if settings.dataset in _BLENDER_LIKE:
@@ -48,7 +55,7 @@ def orbit_cameras(scene: Scene, settings: SceneSettings, num_frames: int) -> Cam
         raise UserError(f"--camera_path=orbit: {error}; use --camera_path=spiral") from None
 
 
-def spiral_cameras(scene: Scene, num_frames: int) -> Cameras:
+def _spiral_cameras(scene: Scene, num_frames: int) -> Cameras:
     """Before the scene: the original's spiral around the average camera."""
     poses = _captured_poses(scene)
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfnerf.camera_paths import scale_of
 from tfnerf.cameras import NDC, Cameras
 from tfnerf.errors import UserError
 
@@ -77,6 +78,16 @@ class Scene:
     def depth_bounds(self) -> tuple[float, float]:
         """Nearest and farthest depth of what the cameras see, scene units."""
         return self.bounds or (self.near, self.far)
+
+    @property
+    def world_scale(self) -> float:
+        """World units (of the files) a scene unit."""
+        return scale_of(self.scene_to_world)
+
+    @property
+    def depth_scale(self) -> float:
+        """World units a unit of depth along rays; depths in NDC stay as they are."""
+        return 1.0 if self.ndc else self.world_scale
 
     @property
     def held_out(self) -> Views | None:

@@ -1,0 +1,13 @@
+"""Which folders are versions of a model, as TF Serving sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def list_versions(model_base_path: Path) -> list[Path]:
+    """The versions in a folder, oldest first; names that are no integers are passed over."""
+    if not model_base_path.is_dir():
+        return []
+    found = [path for path in model_base_path.iterdir() if path.is_dir() and path.name.isdecimal()]
+    return sorted(found, key=lambda path: int(path.name))
