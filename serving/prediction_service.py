@@ -64,6 +64,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 self._admission.turn(seconds_left),
                 self._models.serving(request.model_spec) as (number, servable),
             ):
+                if not context.is_active():
+                    raise RequestError(grpc.StatusCode.CANCELLED, "the client has gone")
                 return self._predict(request, number, servable)
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
@@ -312,6 +313,32 @@ def test_a_full_queue_is_unavailable_and_deadlines_hold() -> None:
     waiting.join()
 
 
+def test_requests_of_clients_that_have_gone_are_not_run(base_path: Path) -> None:
+    """They leave the queue when their turn comes; the one that runs is finished."""
+    port = 18_597
+    arguments = [f"--model_base_path={base_path}", "--max_running=1", f"--metrics_port={port}"]
+    server = Server("--model_name=disc", *arguments)
+    stub = stub_of(server)
+    many = {name: np.tile(value, [10_000, 1]) for name, value in RAYS.items()}
+    answers = [stub.Predict.future(request_of(many), timeout=60) for _ in range(6)]
+
+    def count(code: str) -> float:
+        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30).read()
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in text.decode().splitlines()
+            if line.startswith("tfnerf_requests_total") and f'code="{code}"' in line
+        )
+
+    time.sleep(0.2)
+    for answer in answers:
+        answer.cancel()
+    wait_until(lambda: count("CANCELLED") == 5)
+    assert count("OK") == 1
+    assert stub.Predict(request_of(RAYS), timeout=30).model_spec.version.value == 1
+    assert server.stop() == 0
+
+
 def test_limits_are_named(server: Server) -> None:
     stub = stub_of(server)
     many = {name: np.tile(value, [20_000, 1]) for name, value in RAYS.items()}
@@ -497,8 +524,6 @@ def test_a_version_whose_warm_up_fails_is_not_served(base_path: Path, version: P
 
 
 def test_tls_metrics_and_health(base_path: Path, tmp_path: Path) -> None:
-    import urllib.request
-
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
