@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
+from serving import connection
 from tfnerf import command_line
 from tfnerf.errors import UserError
 
 if TYPE_CHECKING:
     from serving.render_client import RenderClient
 
-_SERVER = flags.DEFINE_list("server", ["localhost:8500"], "host:port, or several of them.")
-_MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the model.")
-_VERSION = flags.DEFINE_integer("version", None, "Of the model; default: the newest.", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "File to write: .png, .mp4, or .npz for points.")
 _FRAME = flags.DEFINE_integer("frame", 0, "Which pose of the camera path to render.", 0)
 _RESOLUTION_FACTOR = flags.DEFINE_float(
@@ -33,10 +31,6 @@ _RESOLUTION_FACTOR = flags.DEFINE_float(
 )
 _POINTS = flags.DEFINE_string("points", None, "A .npy file, [N, 3] float, world coordinates.")
 _FPS = flags.DEFINE_integer("fps", 30, "Frames a second of the video.", 1)
-_TIMEOUT = flags.DEFINE_float("timeout", 60.0, "Seconds that a request may take.", 0.1)
-_TLS_CA = flags.DEFINE_string("tls_ca", None, "PEM file: who signs the server's certificate.")
-_TLS_CERTIFICATE = flags.DEFINE_string("tls_certificate", None, "PEM file: of this client.")
-_TLS_KEY = flags.DEFINE_string("tls_key", None, "PEM file: its private key.")
 
 
 def main(*arguments: str) -> None:
@@ -51,22 +45,8 @@ def main(*arguments: str) -> None:
     if len(arguments) != 1 or arguments[0] not in verbs:
         found = " ".join(arguments) or "none"
         raise UserError(f"expected one of {', '.join(verbs)}, found {found}")
-    if not _MODEL_NAME.value:
-        raise UserError("--model_name: not given, expected the name of a served model")
-    command_line.import_tensorflow()
-    from serving.render_client import RenderClient, ServerError
-
-    try:
-        with RenderClient(
-            _SERVER.value,
-            _MODEL_NAME.value,
-            version=_VERSION.value,
-            seconds=_TIMEOUT.value,
-            tls=_tls_files(),
-        ) as client:
-            verbs[arguments[0]](client)
-    except ServerError as error:
-        raise UserError(f"--server={','.join(_SERVER.value)}: {error}") from None
+    with connection.open_client() as client:
+        verbs[arguments[0]](client)
 
 
 def _status(client: RenderClient) -> None:
@@ -133,26 +113,10 @@ def _read_points() -> np.ndarray:
 
 
 def _output(suffix: str) -> Path:
-    path = Path(_OUTPUT.value or f"{_MODEL_NAME.value}{suffix}")
+    path = Path(_OUTPUT.value or f"{connection.model_name()}{suffix}")
     if path.suffix != suffix:
         raise UserError(f"--output={path}: expected a name that ends in {suffix}")
     return path
-
-
-def _tls_files() -> tuple[bytes, bytes | None, bytes | None] | None:
-    """The contents of the PEM files: authority, key, certificate; None without TLS."""
-    if not _TLS_CA.value:
-        return None
-    paths = {"tls_ca": _TLS_CA, "tls_key": _TLS_KEY, "tls_certificate": _TLS_CERTIFICATE}
-    contents = {}
-    for name, flag in paths.items():
-        try:
-            contents[name] = Path(flag.value).read_bytes() if flag.value else None
-        except OSError as error:
-            raise UserError(f"--{name}={flag.value}: {error.strerror}") from None
-    authority = contents["tls_ca"]
-    assert authority is not None
-    return authority, contents["tls_key"], contents["tls_certificate"]
 
 
 if __name__ == "__main__":

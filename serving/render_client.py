@@ -21,7 +21,6 @@ from tensorflow_serving.apis import (
 
 from tfnerf.cameras import Cameras
 
-_ROWS_PER_REQUEST = 16_384
 _IN_FLIGHT = 4
 _MOST_RESTARTS = 5
 """Of a picture whose version was let go of while it was being rendered."""
@@ -85,6 +84,7 @@ class RenderClient:
       model_name: of the model.
       version: of it; None: the newest.
       seconds: that a request may take.
+      rows_per_request: rays or points in one.
       tls: contents of PEM files: authority, and key and certificate of the client or None; None:
         without TLS.
     """
@@ -96,11 +96,13 @@ class RenderClient:
         *,
         version: int | None = None,
         seconds: float = 60.0,
+        rows_per_request: int = 16_384,
         tls: tuple[bytes, bytes | None, bytes | None] | None = None,
     ):
         self._model_name = model_name
         self._version = version
         self._seconds = seconds
+        self._rows_per_request = rows_per_request
         target = _target(servers)
         if tls is None:
             self._channel = grpc.insecure_channel(target, _OPTIONS)
@@ -254,12 +256,13 @@ class RenderClient:
     ) -> Iterator[Any]:
         """The responses to all chunks, in order."""
         num_rows = len(next(iter(inputs.values())))
-        starts = list(range(0, num_rows, _ROWS_PER_REQUEST)) or [0]
-        sizes = (min(_ROWS_PER_REQUEST, num_rows - start) for start in starts)
+        most = self._rows_per_request
+        starts = list(range(0, num_rows, most)) or [0]
+        sizes = (min(most, num_rows - start) for start in starts)
         version = self._version
 
         def send(start: int) -> grpc.Future:
-            rows = slice(start, start + _ROWS_PER_REQUEST)
+            rows = slice(start, start + most)
             request = predict_pb2.PredictRequest()
             request.model_spec.name = self._model_name
             request.model_spec.signature_name = signature

@@ -44,6 +44,10 @@ mesh = functools.partial(run_module, "tfnerf.mesh")
 inspect = functools.partial(run_module, "tfnerf.inspect")
 import_weights = functools.partial(run_module, "tfnerf.import_weights")
 convert_config = functools.partial(run_module, "tfnerf.convert_config")
+export = functools.partial(run_module, "export.__main__")
+serve = functools.partial(run_module, "serving.server")
+ask = functools.partial(run_module, "serving.client")
+view = functools.partial(run_module, "serving.viewer")
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:

@@ -7,7 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfnerf.images import color_depth, color_map, contact_sheet, to_8bit, truncated_to_8bit
+from tfnerf.images import (
+    color_depth,
+    color_map,
+    contact_sheet,
+    opaque_depth,
+    to_8bit,
+    truncated_to_8bit,
+)
 from tfnerf.metrics import psnr, ssim
 from tfnerf.models import NeRF
 from tfnerf.renderer import Image, ImageRenderer
@@ -103,11 +110,6 @@ def color_error(image: Image, truth: np.ndarray) -> np.ndarray:
     return np.abs(np.clip(image.rgb, 0, 1) - truth).mean(-1)
 
 
-def opaque_depth(image: Image, far: float) -> np.ndarray:
-    """Depth [H, W] before a backdrop: what is transparent shows the far plane."""
-    return image.depth + (1 - image.opacity) * far
-
-
 def held_out_sheet(scene: Scene, image: Image, truth: np.ndarray) -> np.ndarray:
     """A rendered view beside the photograph, its error, depth and opacity.
 
@@ -116,7 +118,7 @@ def held_out_sheet(scene: Scene, image: Image, truth: np.ndarray) -> np.ndarray:
       as bright.
     """
     error = color_error(image, truth)
-    depth = opaque_depth(image, scene.far)
+    depth = opaque_depth(image.depth, image.opacity, scene.far)
     return contact_sheet(
         [
             [to_8bit(image.rgb), to_8bit(truth), color_map(error, "inferno")],

@@ -45,6 +45,11 @@ def _even(frame: np.ndarray) -> np.ndarray:
     return np.pad(frame, [(0, height % 2), (0, width % 2), (0, 0)], mode="edge")
 
 
+def opaque_depth(depth: np.ndarray, opacity: np.ndarray, far: float) -> np.ndarray:
+    """Depths [H, W] before a backdrop: what is transparent shows the far plane."""
+    return depth + (1 - opacity) * far
+
+
 def color_depth(depth: np.ndarray, near: float, far: float) -> np.ndarray:
     """Depths [H, W] as colours [H, W, 3] uint8; near is bright and far dark."""
     return color_map(1 - (depth - near) / (far - near), "magma")

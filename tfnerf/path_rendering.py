@@ -15,9 +15,9 @@ import numpy as np
 from tfnerf.camera_paths import to_4x4, transformed
 from tfnerf.cameras import Cameras
 from tfnerf.errors import UserError
-from tfnerf.evaluation import opaque_depth, spread
+from tfnerf.evaluation import spread
 from tfnerf.files import make_folder, remove_folder, sole_writer, to_json, write_file
-from tfnerf.images import color_map, to_8bit, write_png, write_video
+from tfnerf.images import color_map, opaque_depth, to_8bit, write_png, write_video
 from tfnerf.progress import progress_bar
 from tfnerf.renderer import Image, ImageRenderer
 from tfnerf.scenes import Scene
@@ -183,7 +183,7 @@ def _frame(folder: Path, index: int) -> list[Path]:
 
 
 def _write_frame(folder: Path, index: int, image: Image, scene: Scene, depths: Range) -> None:
-    depth = in_scene_units(opaque_depth(image, scene.far), scene)
+    depth = in_scene_units(opaque_depth(image.depth, image.opacity, scene.far), scene)
     disparities = Range(*(1 / max(depth, _SMALLEST) for depth in (depths.high, depths.low)))
     pictures = (
         to_8bit(image.rgb),

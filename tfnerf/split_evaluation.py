@@ -12,16 +12,9 @@ from typing import Any
 import numpy as np
 
 from tfnerf.errors import UserError
-from tfnerf.evaluation import (
-    Lpips,
-    ViewQuality,
-    color_error,
-    measure_view,
-    opaque_depth,
-    true_colors,
-)
+from tfnerf.evaluation import Lpips, ViewQuality, color_error, measure_view, true_colors
 from tfnerf.files import make_folder, sole_writer, to_json, write_file
-from tfnerf.images import color_depth, color_map, truncated_to_8bit, write_png
+from tfnerf.images import color_depth, color_map, opaque_depth, truncated_to_8bit, write_png
 from tfnerf.progress import progress_bar
 from tfnerf.renderer import Image
 from tfnerf.run_folder import RunFolder
@@ -149,7 +142,8 @@ def _pictures(folder: Path, name: str) -> tuple[Path, Path, Path]:
 def _write_pictures(folder: Path, name: str, scene: Scene, image: Image, truth: np.ndarray) -> None:
     colors, depth, error = _pictures(folder, name)
     write_png(colors, truncated_to_8bit(image.rgb))
-    write_png(depth, color_depth(opaque_depth(image, scene.far), scene.near, scene.far))
+    depths = opaque_depth(image.depth, image.opacity, scene.far)
+    write_png(depth, color_depth(depths, scene.near, scene.far))
     write_png(error, color_map(color_error(image, truth) / _MOST_ERROR, "inferno"))
 
 

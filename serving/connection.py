@@ -1,0 +1,79 @@
+"""Flags that say which served model to ask, and a client made from them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from tfnerf import command_line
+from tfnerf.errors import UserError
+
+if TYPE_CHECKING:
+    from serving.render_client import RenderClient
+
+_SERVER = flags.DEFINE_list("server", ["localhost:8500"], "host:port, or several of them.")
+_MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the model.")
+_VERSION = flags.DEFINE_integer("version", None, "Of the model; default: the newest.", 1)
+_TIMEOUT = flags.DEFINE_float("timeout", 60.0, "Seconds that a request may take.", 0.1)
+_TLS_CA = flags.DEFINE_string("tls_ca", None, "PEM file: who signs the server's certificate.")
+_TLS_CERTIFICATE = flags.DEFINE_string("tls_certificate", None, "PEM file: of this client.")
+_TLS_KEY = flags.DEFINE_string("tls_key", None, "PEM file: its private key.")
+
+
+def model_name() -> str:
+    """The model that the flags name.
+
+    Raises:
+      UserError: they name none.
+    """
+    if not _MODEL_NAME.value:
+        raise UserError("--model_name: not given, expected the name of a served model")
+    return _MODEL_NAME.value
+
+
+@contextlib.contextmanager
+def open_client(**options: int) -> Iterator[RenderClient]:
+    """A client of the model that the flags name.
+
+    Args:
+      **options: of `RenderClient`, beyond those that flags set.
+
+    Raises:
+      UserError: the flags are wrong, or the server answers with an error in the `with` block.
+    """
+    name = model_name()
+    command_line.import_tensorflow()
+    from serving.render_client import RenderClient, ServerError
+
+    try:
+        with RenderClient(
+            _SERVER.value,
+            name,
+            version=_VERSION.value,
+            seconds=_TIMEOUT.value,
+            tls=_tls_files(),
+            **options,
+        ) as client:
+            yield client
+    except ServerError as error:
+        raise UserError(f"--server={','.join(_SERVER.value)}: {error}") from None
+
+
+def _tls_files() -> tuple[bytes, bytes | None, bytes | None] | None:
+    """The contents of the PEM files: authority, key, certificate; None without TLS."""
+    if not _TLS_CA.value:
+        return None
+    paths = {"tls_ca": _TLS_CA, "tls_key": _TLS_KEY, "tls_certificate": _TLS_CERTIFICATE}
+    contents = {}
+    for name, flag in paths.items():
+        try:
+            contents[name] = Path(flag.value).read_bytes() if flag.value else None
+        except OSError as error:
+            raise UserError(f"--{name}={flag.value}: {error.strerror}") from None
+    authority = contents["tls_ca"]
+    assert authority is not None
+    return authority, contents["tls_key"], contents["tls_certificate"]
