@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from serving.models import Models
@@ -22,6 +25,12 @@ class Metrics:
         self._seconds = Histogram(
             "tfnerf_request_seconds", "Time to answer.", labels, registry=self._registry
         )
+        self._run_seconds = Histogram(
+            "tfnerf_run_seconds",
+            "Time that the model ran, without waiting and without the wire.",
+            ("model", "signature"),
+            registry=self._registry,
+        )
         self._versions = Gauge(
             "tfnerf_newest_version",
             "Newest version that answers.",
@@ -33,6 +42,12 @@ class Metrics:
         """A request that was answered; `model` is empty if it is not known."""
         self._requests.labels(method, model, code).inc()
         self._seconds.labels(method, model).observe(seconds)
+
+    @contextlib.contextmanager
+    def running(self, model: str, signature: str) -> Iterator[None]:
+        """Measures a run of a model."""
+        with self._run_seconds.labels(model, signature).time():
+            yield
 
     def watch(self, models: Models) -> None:
         """Keeps count of versions from now on."""

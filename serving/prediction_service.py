@@ -99,7 +99,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             for key, spec in signature.inputs.items()
         }
         self._check_pixels(inputs)
-        outputs = servable.run(name, inputs, tuple(request.output_filter))
+        with self._metrics.running(request.model_spec.name, name):
+            outputs = servable.run(name, inputs, tuple(request.output_filter))
         response = predict_pb2.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = number
