@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from serving.version_folders import list_versions
 from tfnerf.errors import UserError
-from tfnerf.files import flush_folder, make_folder, remove_folder
+from tfnerf.files import flush_folder, make_folder, remove_folder, sole_writer
+
+_UNFINISHED = ".unfinished"
 
 
 def next_version(model_base_path: Path) -> int:
@@ -22,28 +23,32 @@ def next_version(model_base_path: Path) -> int:
 def new_version(model_base_path: Path, version: int) -> Iterator[Path]:
     """A folder to write a version into, that appears under its number when all went well.
 
-    Until then it has a name that begins with a dot, which servers pass over.
+    Until then it has a name that begins with a dot, which servers pass over. What an export that
+    was killed left behind is removed.
 
     Raises:
-      UserError: the version is there already, or the folder cannot be written.
+      UserError: the version is there already, the folder cannot be written, or another process is
+        writing to it.
     """
     final = model_base_path / str(version)
-    if final.exists():
-        raise UserError(f"--version={version}: found {final}; expected a number that is free")
-    make_folder(model_base_path)
-    aside = model_base_path / f".{version}.{os.getpid()}"
-    try:
-        aside.mkdir()
-        yield aside
-        for folder in [path for path in aside.rglob("*") if path.is_dir()] + [aside]:
-            flush_folder(folder)
-        aside.rename(final)
-        flush_folder(model_base_path)
-    except OSError as error:
-        raise UserError(f"{final}: cannot be written: {error.strerror}") from None
-    finally:
-        if aside.exists():
-            remove_folder(aside)
+    aside = model_base_path / f".{version}{_UNFINISHED}"
+    with sole_writer(make_folder(model_base_path)):
+        if final.exists():
+            raise UserError(f"--version={version}: found {final}; expected a number that is free")
+        for left in model_base_path.glob(f".*{_UNFINISHED}"):
+            remove_folder(left)
+        try:
+            aside.mkdir()
+            yield aside
+            for folder in [path for path in aside.rglob("*") if path.is_dir()] + [aside]:
+                flush_folder(folder)
+            aside.rename(final)
+            flush_folder(model_base_path)
+        except OSError as error:
+            raise UserError(f"{final}: cannot be written: {error.strerror}") from None
+        finally:
+            if aside.exists():
+                remove_folder(aside)
 
 
 def remove_old_versions(model_base_path: Path, keep: int) -> list[Path]:

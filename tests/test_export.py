@@ -456,5 +456,15 @@ def test_a_killed_export_is_never_seen(tmp_path: Path) -> None:
     process.communicate()
     assert list_versions(base) == []
     output = run("export", *arguments)
-    assert [path.name for path in list_versions(base)] == ["1"]
+    assert [path.name for path in base.iterdir()] == ["1"]
     assert "PSNR" in output and len(output.splitlines()) == 1
+
+
+def test_two_exports_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    with (
+        new_version(tmp_path, 1),
+        pytest.raises(UserError, match="another process is writing to it"),
+        new_version(tmp_path, 2),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
