@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -57,3 +58,19 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Until something is so."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def wait_until_serving(server: subprocess.Popen) -> str:
+    """The address of a `serving.server`, once it says that it serves."""
+    for line in server.stdout or ():
+        if line.startswith("{") and json.loads(line)["message"] == "serving":
+            return str(json.loads(line)["address"])
+    raise AssertionError(server.communicate()[0])

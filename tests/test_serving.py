@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import run, start
+from commands import run, start, wait_until
 from google.protobuf import text_format
 from small import NETWORK, RENDERING, small_scene
 from tensorflow_serving.apis import (
@@ -131,13 +131,6 @@ def request_of(inputs: dict[str, np.ndarray], signature: str = "", name: str = "
     for key, value in inputs.items():
         request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
     return request
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def memory_of(process: subprocess.Popen) -> int:

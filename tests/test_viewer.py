@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import imageio.v3 as imageio
 import keras
 import numpy as np
 import pytest
-from commands import finish, run, start
+from commands import finish, run, start, wait_until, wait_until_serving
 from PIL import Image
+from small import small_config
 from trained import make_run
 
 from export.exporting import export
@@ -42,8 +43,6 @@ HEIGHT = 96
 @pytest.fixture(scope="module")
 def base_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version of a scene with patches of strong colours."""
-    from small import small_config
-
     folder = tmp_path_factory.mktemp("viewed")
     config = small_config(white_background=True, **NETWORK)
     keras.utils.set_random_seed(3)
@@ -68,10 +67,8 @@ def free_port() -> int:
 def start_server(base_path: Path, port: int) -> subprocess.Popen:
     arguments = ["--model_name=patches", f"--model_base_path={base_path}", f"--port={port}"]
     process = start("serving.server", *arguments)
-    for line in process.stdout:  # type: ignore[union-attr]
-        if line.startswith("{") and json.loads(line)["message"] == "serving":
-            return process
-    raise AssertionError(process.communicate()[0])
+    wait_until_serving(process)
+    return process
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +85,6 @@ def address(base_path: Path) -> Iterator[str]:
 def client(address: str) -> Iterator[RenderClient]:
     with RenderClient([address], "patches", rows_per_request=2048) as opened:
         yield opened
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def look_at_scene(client: RenderClient, height: int, frame: int = 0) -> Look:

@@ -7,7 +7,6 @@ serving.server on an export of a run of random weights.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 import grpc
 import pytest
-from commands import start
+from commands import start, wait_until_serving
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 from trained import make_run
 
@@ -33,14 +32,6 @@ class Served(NamedTuple):
     status: Any
     """Stub of the ModelService."""
     channel: grpc.Channel
-
-
-def wait_until_serving(process: Any) -> str:
-    """The address of a `serving.server`, once it says that it serves."""
-    for line in process.stdout:
-        if line.startswith("{") and json.loads(line)["message"] == "serving":
-            return json.loads(line)["address"]
-    raise AssertionError(process.communicate()[0])
 
 
 def connect(address: str, model: str) -> Served:
