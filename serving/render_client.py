@@ -145,7 +145,10 @@ class RenderClient:
         """What the scene is; see `describe_scene` in docs/serving.md."""
         if self._scene is None:
             outputs, _ = self._predict("describe_scene", {"index": np.zeros(1, np.int32)})
-            self._scene = json.loads(outputs["scene"][0])
+            try:
+                self._scene = dict(json.loads(outputs["scene"][0]))
+            except (LookupError, ValueError, TypeError):
+                raise ServerError("describe_scene: found no description of a scene") from None
         return self._scene
 
     def camera_path(self) -> Cameras:

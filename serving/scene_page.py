@@ -63,10 +63,11 @@ class ScenePage:
             browser.close()
         self.server.stop()
 
-    def _open(self, handle: viser.ClientHandle) -> None:
+    # On viser's event loop, so that a browser is never closed before it is open.
+    async def _open(self, handle: viser.ClientHandle) -> None:
         self._browsers[handle.client_id] = _Browser(handle, self._client, self._name, self._scene)
 
-    def _close(self, handle: viser.ClientHandle) -> None:
+    async def _close(self, handle: viser.ClientHandle) -> None:
         browser = self._browsers.pop(handle.client_id, None)
         if browser is not None:
             browser.close()
@@ -153,13 +154,14 @@ def color_view(view: RenderedView, shown: str, near: float, far: float) -> np.nd
 
 def look_through(camera: viser.CameraHandle, height: int) -> Look | None:
     """What a browser's camera sees; None if the browser does not send sensible numbers."""
-    numbers = [*camera.wxyz, *camera.position, camera.fov, camera.aspect, height]
-    if not np.isfinite(numbers).all():
-        return None
+    with np.errstate(invalid="ignore"):
+        axes = viser.transforms.SO3(camera.wxyz).normalize().as_matrix()
     # Its axes are right, down and forward.
-    axes = viser.transforms.SO3(camera.wxyz).normalize().as_matrix() * [1, -1, -1]
+    pose = np.concatenate([axes * [1, -1, -1], camera.position[:, np.newaxis]], -1)
+    if not np.isfinite([*pose.flat, camera.fov, camera.aspect, height]).all():
+        return None
     return Look(
-        camera_to_world=np.concatenate([axes, camera.position[:, np.newaxis]], -1),
+        camera_to_world=pose,
         field_of_view=float(np.clip(camera.fov, *_FIELDS_OF_VIEW)),
         aspect=float(np.clip(camera.aspect, *_ASPECTS)),
         height=int(np.clip(height, _LEAST_HEIGHT, _MOST_HEIGHT)),

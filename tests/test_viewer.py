@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import imageio.v3 as imageio
@@ -26,7 +27,7 @@ from trained import make_run
 from export.exporting import export
 from serving.refinement import Look, Refinement
 from serving.render_client import RenderClient, RenderedView
-from serving.scene_page import ScenePage, color_view
+from serving.scene_page import ScenePage, color_view, look_through
 from tfnerf.camera_paths import look_along
 from tfnerf.cameras import Cameras
 from tfnerf.models import NeRF
@@ -159,6 +160,29 @@ def test_a_server_that_comes_back_is_seen_again(base_path: Path) -> None:
     finally:
         server.kill()
         server.communicate()
+
+
+def test_a_browser_is_not_trusted() -> None:
+    """What it sends is bounded, or passed over where it makes no sense."""
+    sensible = {"wxyz": [1.0, 0, 0, 0], "position": [0.0, 0, 0], "fov": 1.0, "aspect": 1.5}
+
+    def look(height: float = 100, **changes: Any) -> Look | None:
+        fields = {**sensible, **changes}
+        return look_through(
+            SimpleNamespace(**{name: np.array(value) for name, value in fields.items()}),  # type: ignore
+            height,  # type: ignore
+        )
+
+    assert look() is not None
+    np.testing.assert_array_equal(look().camera_to_world[:, :3], np.diag([1, -1, -1]))  # type: ignore
+    largest = look(1e12, aspect=1e9, fov=-4.0)
+    assert largest is not None
+    cameras = largest.cameras(largest.height)
+    assert cameras.height * cameras.width <= 1080 * 10_800
+    assert np.isfinite(cameras.focal).all()
+    nan = float("nan")
+    for wrong in ({"wxyz": [0, 0, 0, 0]}, {"position": [0, nan, 0]}, {"fov": nan}, {"height": nan}):
+        assert look(**wrong) is None
 
 
 def test_the_command_serves_until_it_is_told_to_stop(address: str) -> None:
