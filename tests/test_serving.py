@@ -553,6 +553,7 @@ def test_tls_metrics_and_health(base_path: Path, tmp_path: Path) -> None:
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
         text = urllib.request.urlopen("http://127.0.0.1:18599/metrics", timeout=30).read().decode()
         assert 'tfnerf_requests_total{code="OK",method="Predict",model="disc"}' in text
+        assert 'tfnerf_run_seconds_count{model="disc",signature="serving_default"}' in text
         assert 'tfnerf_newest_version{model="disc"} 1.0' in text
     finally:
         server.stop()
