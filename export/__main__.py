@@ -65,7 +65,7 @@ def main() -> None:
         exported.psnr - exported.psnr_in_training,
     )
     if _KEEP.value:
-        for path in remove_old_versions(model_base_path, _KEEP.value):
+        for path in remove_old_versions(model_base_path, _KEEP.value, exported.path):
             _log.info("removed %s", path)
 
 

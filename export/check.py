@@ -9,18 +9,19 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 
+from export.served_scene import DEPTH_LEVELS
 from serving.servable import Servable
 from tfnerf.camera_paths import transformed
 from tfnerf.cameras import Cameras, Rays
 from tfnerf.errors import UserError, first_line
-from tfnerf.images import to_8bit
+from tfnerf.images import opaque_depth
 from tfnerf.models import NeRF
 from tfnerf.renderer import query_points, render_rays
 from tfnerf.scenes import Scene
 from tfnerf.settings import RenderSettings
 
 _TOLERANCE = 1e-4
-"""Of colours and opacities. Both compute the same; rounding is all that may differ."""
+"""Against the largest value. Both compute the same; rounding is all that may differ."""
 _UNSTABLE = 0.02
 """Fraction of rays that may differ more: resampling is not continuous, so where a sample is at the
 edge of a bin rounding moves it."""
@@ -70,7 +71,11 @@ def to_world(scene: Scene, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
 def render_in_process(
     model: NeRF, scene: Scene, settings: RenderSettings, rays: Rays
 ) -> dict[str, np.ndarray]:
-    """The same rays without an export: rgb [N, 3] and opacity [N]."""
+    """The same rays without an export.
+
+    Returns:
+      rgb [N, 3], depth, disparity and opacity [N], in world units (in NDC for scenes in NDC).
+    """
     warped = rays if scene.ndc is None else scene.ndc.warp(rays)
     fine = render_rays(
         model,
@@ -80,7 +85,12 @@ def render_in_process(
         settings,
         white_background=scene.white_background,
     ).fine
-    return {"rgb": fine.rgb.numpy(), "opacity": fine.opacity.numpy()}
+    return {
+        "rgb": fine.rgb.numpy(),
+        "depth": fine.depth.numpy() * scene.depth_scale,
+        "disparity": fine.disparity.numpy() / scene.depth_scale,
+        "opacity": fine.opacity.numpy(),
+    }
 
 
 def _check_rays(
@@ -88,8 +98,12 @@ def _check_rays(
 ) -> None:
     origins, directions = to_world(scene, rays)
     answer = servable.run("serving_default", {"origins": origins, "directions": directions})
-    for name, expected in render_in_process(model, scene, settings, rays).items():
-        _compare(servable.path, f"serving_default: {name}", answer[name], expected)
+    expected = render_in_process(model, scene, settings, rays)
+    # Where a ray meets next to nothing, disparity is one rounding error divided by another.
+    for values in (answer, expected):
+        values["disparity"] = values["disparity"] * values["opacity"]
+    for name in expected:
+        _compare(servable.path, f"serving_default: {name}", answer[name], expected[name])
 
 
 def _check_points(servable: Servable, model: NeRF, scene: Scene, rays: Rays) -> None:
@@ -97,8 +111,10 @@ def _check_points(servable: Servable, model: NeRF, scene: Scene, rays: Rays) -> 
     points, viewdirs = to_world(scene, Rays(middle, rays.directions, rays.viewdirs))
     answer = servable.run("query_points", {"points": points, "viewdirs": viewdirs})
     inside = middle if scene.ndc is None else scene.ndc.warp_points(middle)
-    rgb, _ = query_points(model, inside, rays.viewdirs)
+    rgb, density = query_points(model, inside, rays.viewdirs)
     _compare(servable.path, "query_points: rgb", answer["rgb"], rgb.numpy())
+    density = density.numpy() / scene.depth_scale
+    _compare(servable.path, "query_points: density", answer["density"], density)
 
 
 def _check_view(servable: Servable, scene: Scene) -> None:
@@ -123,9 +139,12 @@ def _check_view(servable: Servable, scene: Scene) -> None:
     )
     inputs = {"origins": rays.origins.numpy(), "directions": rays.directions.numpy()}
     answer = servable.run("serving_default", inputs)
-    pixels = imageio.imread(io.BytesIO(picture["image"][0])).reshape(-1, 3)
-    expected = to_8bit(answer["rgb"]).astype(np.float32)
-    _compare(servable.path, "render_view: image", pixels / 255, expected / 255, 1.1 / 255)
+    pixels = imageio.imread(io.BytesIO(picture["image"][0])).reshape(-1, 3) / 255
+    _compare(servable.path, "render_view: image", pixels, np.clip(answer["rgb"], 0, 1), 0.6 / 255)
+    levels = imageio.imread(io.BytesIO(picture["depth"][0])).reshape(-1) / DEPTH_LEVELS
+    depth = opaque_depth(answer["depth"] / scene.depth_scale, answer["opacity"], scene.far)
+    depth = np.clip((depth - scene.near) / (scene.far - scene.near), 0, 1)
+    _compare(servable.path, "render_view: depth", levels, depth)
 
 
 def _compare(
@@ -135,8 +154,12 @@ def _compare(
     expected: np.ndarray,
     tolerance: float = _TOLERANCE,
 ) -> None:
+    if not np.isfinite(expected).all():
+        raise UserError(f"{path}: {what}: the networks give NaN or infinity: not exported")
     error = np.abs(found - expected).reshape(len(expected), -1).max(-1)
-    if not (error > tolerance).mean() <= _UNSTABLE:
+    error /= max(1.0, np.abs(expected).max(initial=0))
+    # NaN is no agreement either.
+    if (~(error <= tolerance)).mean() > _UNSTABLE:
         raise UserError(
             f"{path}: {what} differs from the same computation in this process by up to "
             f"{error.max():.2g}: not exported"

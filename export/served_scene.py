@@ -9,7 +9,7 @@ compiled with XLA, because TF Serving switches it off.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ MOST_PIXELS = 1 << 24
 """Of a picture that render_view makes."""
 DEPTH_LEVELS = 65535
 """What far is in a depth picture; near is 0."""
+_MOST_DESCRIPTIONS = 1000
 _SIZES_EXPECTED = (
     f"expected height, width and focal above 0 and at most {MOST_PIXELS} pixels; found"
 )
@@ -122,12 +123,14 @@ class ServedScene(tf.Module):
         Returns:
           image [B], PNG; depth [B], 16-bit PNG: 0 at near, 65535 at far and where nothing is.
         """
-        image, depth = tf.map_fn(
-            lambda camera: self._render_one(*camera),
-            (camera_to_world, focal, height, width),
-            fn_output_signature=(tf.string, tf.string),
-            parallel_iterations=1,
-        )
+        cameras = (camera_to_world, focal, height, width)
+        with tf.control_dependencies(_length_checks(cameras)):
+            image, depth = tf.map_fn(
+                lambda camera: self._render_one(*camera),
+                cameras,
+                fn_output_signature=(tf.string, tf.string),
+                parallel_iterations=1,
+            )
         return {"image": image, "depth": depth}
 
     def query_points(self, points: tf.Tensor, viewdirs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -138,7 +141,7 @@ class ServedScene(tf.Module):
           viewdirs: [N, 3], world, of any length: the directions they are seen along.
 
         Returns:
-          rgb [N, 3]; density [N], per scene unit (per unit of NDC for scenes in NDC).
+          rgb [N, 3]; density [N], per world unit (per unit of NDC for scenes in NDC).
         """
         return _in_chunks(
             self._query_chunk,
@@ -148,8 +151,13 @@ class ServedScene(tf.Module):
         )
 
     def describe(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The same JSON text for each index [N]: scene [N]."""
-        return {"scene": tf.fill(tf.shape(index), self._description)}
+        """The same JSON text for each index [N]: scene [N]. N is bounded, as the text is long."""
+        check = tf.debugging.Assert(
+            tf.shape(index)[0] <= _MOST_DESCRIPTIONS,
+            [f"expected at most {_MOST_DESCRIPTIONS} indices, found", tf.shape(index)[0]],
+        )
+        with tf.control_dependencies([check]):
+            return {"scene": tf.fill(tf.shape(index), self._description)}
 
     def _render_chunk(self, rays: Rays) -> dict[str, tf.Tensor]:
         """Rays [N] in scene units."""
@@ -213,7 +221,7 @@ class ServedScene(tf.Module):
         ndc = self._scene.ndc
         positions = inside.origins if ndc is None else ndc.warp_points(inside.origins)
         rgb, density = query_points(self._model, positions, inside.viewdirs)
-        return {"rgb": rgb, "density": density}
+        return {"rgb": rgb, "density": density / self._scene.depth_scale}
 
     def _in_scene(self, origins: tf.Tensor, directions: tf.Tensor) -> Rays:
         """World rays in scene units; directions keep their length, so depths are scene units."""
@@ -259,12 +267,8 @@ def _in_chunks(
       chunk: how many rows at a time.
       widths: of the results; None: [N].
     """
-    num_rows = tf.shape(inputs[0])[0]
-    checks = [
-        tf.debugging.assert_equal(tf.shape(other)[0], num_rows, "inputs of different lengths")
-        for other in inputs[1:]
-    ]
-    with tf.control_dependencies([check for check in checks if check is not None]):
+    with tf.control_dependencies(_length_checks(inputs)):
+        num_rows = tf.shape(inputs[0])[0]
         num_chunks = (num_rows + chunk - 1) // chunk
     results = {
         name: tf.TensorArray(
@@ -285,6 +289,16 @@ def _in_chunks(
         lambda index, _: index < num_chunks, step, (0, results), parallel_iterations=1
     )
     return {name: results[name].concat() for name in widths}
+
+
+def _length_checks(inputs: Sequence[tf.Tensor]) -> list[tf.Operation]:
+    """Operations that fail unless all tensors [N, ...] have the same N."""
+    num_rows = tf.shape(inputs[0])[0]
+    checks = [
+        tf.debugging.assert_equal(tf.shape(other)[0], num_rows, "inputs of different lengths")
+        for other in inputs[1:]
+    ]
+    return [check for check in checks if check is not None]
 
 
 def _to_levels(values: tf.Tensor, most: int, dtype: tf.DType) -> tf.Tensor:

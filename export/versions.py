@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from serving.version_folders import list_versions
 from tfnerf.errors import UserError
-from tfnerf.files import flush_folder, make_folder, remove_folder, sole_writer
+from tfnerf.files import REMOVED, flush_folder, make_folder, remove_folder, sole_writer
 
 _UNFINISHED = ".unfinished"
 
@@ -35,8 +36,8 @@ def new_version(model_base_path: Path, version: int) -> Iterator[Path]:
     with sole_writer(make_folder(model_base_path)):
         if final.exists():
             raise UserError(f"--version={version}: found {final}; expected a number that is free")
-        for left in model_base_path.glob(f".*{_UNFINISHED}"):
-            remove_folder(left)
+        for left in _left_behind(model_base_path):
+            shutil.rmtree(left, ignore_errors=True)
         try:
             aside.mkdir()
             yield aside
@@ -51,9 +52,31 @@ def new_version(model_base_path: Path, version: int) -> Iterator[Path]:
                 remove_folder(aside)
 
 
-def remove_old_versions(model_base_path: Path, keep: int) -> list[Path]:
-    """Removes all but the newest versions, and returns what was removed."""
-    old = list_versions(model_base_path)[:-keep]
-    for path in old:
-        remove_folder(path)
+def _left_behind(model_base_path: Path) -> list[Path]:
+    """Folders that were being written or removed when their process was killed."""
+    kinds = (_UNFINISHED, REMOVED)
+    return [path for kind in kinds for path in model_base_path.glob(f".*{kind}")]
+
+
+def remove_old_versions(model_base_path: Path, keep: int, but: Path) -> list[Path]:
+    """Removes all but the newest versions.
+
+    Args:
+      model_base_path: the folder of versions.
+      keep: how many to keep.
+      but: a version to keep besides.
+
+    Returns:
+      What was removed.
+
+    Raises:
+      UserError: one cannot be removed, or another process is writing to the folder.
+    """
+    old = [path for path in list_versions(model_base_path)[:-keep] if path != but]
+    with sole_writer(model_base_path):
+        for path in old:
+            try:
+                remove_folder(path)
+            except OSError as error:
+                raise UserError(f"{path}: cannot be removed: {error.strerror}") from None
     return old

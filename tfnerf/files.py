@@ -14,6 +14,9 @@ from typing import Any
 
 from tfnerf.errors import UserError
 
+REMOVED = ".removed"
+"""How the name of a folder ends that is being removed; it begins with a dot."""
+
 
 def write_file(path: Path, content: bytes | str) -> None:
     """Writes a file beside its place, flushes it to the disk and renames it.
@@ -70,7 +73,7 @@ def flush_folder(path: Path) -> None:
 
 def remove_folder(path: Path) -> None:
     """Removes a folder; it disappears at once, however long its files take."""
-    aside = path.with_name(f".{path.name}.removed")
+    aside = path.with_name(f".{path.name}{REMOVED}")
     shutil.rmtree(aside, ignore_errors=True)  # of a removal that was killed
     os.replace(path, aside)
     shutil.rmtree(aside)

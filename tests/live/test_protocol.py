@@ -84,7 +84,7 @@ def test_both_encodings_of_inputs_are_read(served: Served) -> None:
 
 
 def test_many_rays_and_none_are_answered(served: Served) -> None:
-    many = {name: np.tile(value, [10_000, 1]) for name, value in RAYS.items()}
+    many = {name: np.tile(value, [7_000, 1]) for name, value in RAYS.items()}
     found = outputs_of(predict(served, many))
     alone = outputs_of(predict(served, RAYS))
     for name, value in alone.items():
@@ -204,6 +204,26 @@ def test_pictures_that_cannot_be_are_refused(served: Served, change: dict[str, A
     code, text = refused(served, request_of(served, {**VIEW, **changed}, "render_view"))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "expected height, width and focal above 0" in text
+
+
+@pytest.mark.parametrize("change", [{"height": [4]}, {"focal": [9, 9, 9]}])
+def test_pictures_with_numbers_missing_are_refused(served: Served, change: dict[str, Any]) -> None:
+    changed = {name: np.array(value, VIEW[name].dtype) for name, value in change.items()}
+    code, _ = refused(served, request_of(served, {**VIEW, **changed}, "render_view"))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_descriptions_are_bounded(served: Served) -> None:
+    """Each of them is long, so a small request would have an answer of gigabytes."""
+    many = {"index": np.zeros(1001, np.int32)}
+    code, text = refused(served, request_of(served, many, "describe_scene"))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "expected at most 1000 indices" in text
+
+
+def test_a_long_name_is_refused_like_any_other(served: Served) -> None:
+    code, _ = refused(served, request_of(served, RAYS, name=20_000 * "x"))
+    assert code is grpc.StatusCode.NOT_FOUND
 
 
 def test_metadata_describes_the_signatures(served: Served) -> None:
