@@ -13,13 +13,16 @@ from tfnerf import command_line
 from tfnerf.errors import UserError
 
 if TYPE_CHECKING:
-    from serving.render_client import RenderClient
+    from serving.render_client import RenderClient, Tls
 
 _SERVER = flags.DEFINE_list("server", ["localhost:8500"], "host:port, or several of them.")
 _MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the model.")
 _VERSION = flags.DEFINE_integer("version", None, "Of the model; default: the newest.", 1)
 _TIMEOUT = flags.DEFINE_float("timeout", 60.0, "Seconds that a request may take.", 0.1)
-_TLS_CA = flags.DEFINE_string("tls_ca", None, "PEM file: who signs the server's certificate.")
+_TLS = flags.DEFINE_bool("tls", False, "Encrypt; the other TLS flags imply it.")
+_TLS_CA = flags.DEFINE_string(
+    "tls_ca", None, "PEM file: who signs the server's certificate; default: the usual authorities."
+)
 _TLS_CERTIFICATE = flags.DEFINE_string("tls_certificate", None, "PEM file: of this client.")
 _TLS_KEY = flags.DEFINE_string("tls_key", None, "PEM file: its private key.")
 
@@ -63,17 +66,20 @@ def open_client(**options: int) -> Iterator[RenderClient]:
         raise UserError(f"--server={','.join(_SERVER.value)}: {error}") from None
 
 
-def _tls_files() -> tuple[bytes, bytes | None, bytes | None] | None:
+def _tls_files() -> Tls | None:
     """The contents of the PEM files: authority, key, certificate; None without TLS."""
-    if not _TLS_CA.value:
+    if bool(_TLS_CERTIFICATE.value) != bool(_TLS_KEY.value):
+        raise UserError("--tls_certificate and --tls_key: expected both")
+    if not (_TLS.value or _TLS_CA.value or _TLS_KEY.value):
         return None
-    paths = {"tls_ca": _TLS_CA, "tls_key": _TLS_KEY, "tls_certificate": _TLS_CERTIFICATE}
-    contents = {}
-    for name, flag in paths.items():
-        try:
-            contents[name] = Path(flag.value).read_bytes() if flag.value else None
-        except OSError as error:
-            raise UserError(f"--{name}={flag.value}: {error.strerror}") from None
-    authority = contents["tls_ca"]
-    assert authority is not None
-    return authority, contents["tls_key"], contents["tls_certificate"]
+    return _read(_TLS_CA), _read(_TLS_KEY), _read(_TLS_CERTIFICATE)
+
+
+def _read(flag: flags.FlagHolder) -> bytes | None:
+    """The contents of the file that a flag names, if it does."""
+    if not flag.value:
+        return None
+    try:
+        return Path(flag.value).read_bytes()
+    except OSError as error:
+        raise UserError(f"--{flag.name}={flag.value}: {error.strerror}") from None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import json
+import math
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -22,8 +24,12 @@ from tensorflow_serving.apis import (
 from tfnerf.cameras import Cameras
 
 _IN_FLIGHT = 4
-_MOST_RESTARTS = 5
-"""Of a picture whose version was let go of while it was being rendered."""
+_MOST_RESENDS = 4
+"""Of a chunk to a server that does not have the version; another one may."""
+_CONNECT_SECONDS = 10.0
+"""That a first connection may take."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+"""Seconds before everything is asked for again."""
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
@@ -47,6 +53,9 @@ _OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
+
+
+Tls = tuple[bytes | None, bytes | None, bytes | None]
 
 
 class ServerError(Exception):
@@ -80,13 +89,17 @@ class RenderClient:
     """Asks one or several servers for a model; a context manager.
 
     Args:
-      servers: host:port of each; they take turns.
+      servers: host:port of each; they take turns. Several are looked up once, and with TLS their
+        certificates must bear the name of the first.
       model_name: of the model.
       version: of it; None: the newest.
       seconds: that a request may take.
       rows_per_request: rays or points in one.
-      tls: contents of PEM files: authority, and key and certificate of the client or None; None:
-        without TLS.
+      tls: contents of PEM files: authority or None for the usual ones, and key and certificate of
+        the client or None; None: without TLS.
+
+    Raises:
+      ServerError: the name of a server cannot be looked up.
     """
 
     def __init__(
@@ -97,22 +110,25 @@ class RenderClient:
         version: int | None = None,
         seconds: float = 60.0,
         rows_per_request: int = 16_384,
-        tls: tuple[bytes, bytes | None, bytes | None] | None = None,
+        tls: Tls | None = None,
     ):
         self._model_name = model_name
         self._version = version
         self._seconds = seconds
         self._rows_per_request = rows_per_request
         target = _target(servers)
+        # A list of addresses is no name that a certificate could bear.
+        options = [*_OPTIONS, ("grpc.default_authority", servers[0])]
         if tls is None:
-            self._channel = grpc.insecure_channel(target, _OPTIONS)
+            self._channel = grpc.insecure_channel(target, options)
         else:
-            self._channel = grpc.secure_channel(
-                target, grpc.ssl_channel_credentials(*tls), _OPTIONS
-            )
+            credentials = grpc.ssl_channel_credentials(*tls)
+            self._channel = grpc.secure_channel(target, credentials, options)
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._connected = False
         self._scene: dict[str, Any] | None = None
+        self._scene_version = 0
 
     def __enter__(self) -> RenderClient:
         return self
@@ -129,6 +145,7 @@ class RenderClient:
         """The versions of the model, newest first."""
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = self._model_name
+        self._connect()
         try:
             response = self._models.GetModelStatus(
                 request, timeout=self._seconds, wait_for_ready=True
@@ -144,7 +161,9 @@ class RenderClient:
     def describe(self) -> dict[str, Any]:
         """What the scene is; see `describe_scene` in docs/serving.md."""
         if self._scene is None:
-            outputs, _ = self._predict("describe_scene", {"index": np.zeros(1, np.int32)})
+            outputs, self._scene_version = self._predict(
+                "describe_scene", {"index": np.zeros(1, np.int32)}
+            )
             try:
                 self._scene = dict(json.loads(outputs["scene"][0]))
             except (LookupError, ValueError, TypeError):
@@ -165,7 +184,7 @@ class RenderClient:
         Args:
           cameras: in world coordinates.
           view: index of the one to render.
-          progress: told of rays done.
+          progress: told of rays done; of a negative number where they are asked for again.
 
         Raises:
           ServerError: it cannot be had.
@@ -178,6 +197,8 @@ class RenderClient:
             pixel_centers=self.describe()["pixel_centers"],
         )
         outputs, version = self.render_rays(rays.origins.numpy(), rays.directions.numpy(), progress)
+        if version != self._scene_version:
+            self._scene = None  # another version may describe another scene
         shape = (cameras.height, cameras.width)
         return RenderedView(
             rgb=outputs["rgb"].reshape(*shape, 3),
@@ -226,46 +247,60 @@ class RenderClient:
         """Runs a signature on rows [N, ...] in chunks, and returns what version answered.
 
         All chunks are answered by the version that answered the first, so that a new version
-        cannot tear a picture. If it is let go of meanwhile, everything is asked for again.
+        cannot tear a picture. If no server has it any more, everything is asked for again.
         """
-        for _ in range(_MOST_RESTARTS):
-            try:
-                parts = list(self._answers(signature, inputs, progress))
-            except grpc.RpcError as error:
-                gone = error.code() is grpc.StatusCode.NOT_FOUND and self._version is None
-                if not gone:
-                    raise _server_error(error) from None
-                last = error
-                if not self._is_served():
-                    break
-            else:
-                names = parts[0].outputs.keys()
-                decoded = [{name: _decode(part.outputs[name]) for name in names} for part in parts]
-                joined = {name: np.concatenate([part[name] for part in decoded]) for name in names}
-                return joined, parts[0].model_spec.version.value
-        raise _server_error(last)
-
-    def _is_served(self) -> bool:
+        self._connect()
         try:
-            return any(status.state == "AVAILABLE" for status in self.status())
-        except ServerError:
-            return False
+            parts = self._ask_for_all(signature, inputs, progress)
+        except grpc.RpcError as error:
+            raise _server_error(error) from None
+        names = parts[0].outputs.keys()
+        decoded = [{name: _decode(part.outputs[name]) for name in names} for part in parts]
+        joined = {name: np.concatenate([part[name] for part in decoded]) for name in names}
+        return joined, parts[0].model_spec.version.value
 
-    def _answers(
+    def _ask_for_all(
         self,
         signature: str,
         inputs: Mapping[str, np.ndarray],
         progress: Callable[[int], object] | None,
-    ) -> Iterator[Any]:
-        """The responses to all chunks, in order."""
-        num_rows = len(next(iter(inputs.values())))
+    ) -> list[Any]:
+        """The responses to all chunks, from one version; begins again if that is let go of."""
+        give_up, pause = math.inf, _FIRST_PAUSE
+        while True:
+            parts: list[Any] = []
+            num_done = 0
+            try:
+                for part, num_rows in self._answers(signature, inputs):
+                    parts.append(part)
+                    num_done += num_rows
+                    if progress is not None:
+                        progress(num_rows)
+                return parts
+            except grpc.RpcError as error:
+                give_up = min(give_up, time.monotonic() + self._seconds)
+                if not (parts and self._is_gone(error)) or time.monotonic() >= give_up:
+                    raise
+            if progress is not None:
+                progress(-num_done)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _is_gone(self, error: grpc.RpcError) -> bool:
+        """Whether the version of the first answer is not there any more."""
+        return error.code() is grpc.StatusCode.NOT_FOUND and self._version is None
+
+    def _answers(
+        self, signature: str, inputs: Mapping[str, np.ndarray]
+    ) -> Iterator[tuple[Any, int]]:
+        """The responses to all chunks, in order, and how many rows each is about."""
         most = self._rows_per_request
-        starts = list(range(0, num_rows, most)) or [0]
-        sizes = (min(most, num_rows - start) for start in starts)
+        num_rows = len(next(iter(inputs.values())))
+        num_chunks = max(1, -(-num_rows // most))
         version = self._version
 
-        def send(start: int) -> grpc.Future:
-            rows = slice(start, start + most)
+        def send(index: int) -> grpc.Future:
+            rows = slice(index * most, (index + 1) * most)
             request = predict_pb2.PredictRequest()
             request.model_spec.name = self._model_name
             request.model_spec.signature_name = signature
@@ -277,19 +312,42 @@ class RenderClient:
                 request, timeout=self._seconds, wait_for_ready=True
             )
 
-        waiting: collections.deque[grpc.Future] = collections.deque()
+        def answer(index: int, future: grpc.Future) -> Any:
+            for _ in range(_MOST_RESENDS):
+                try:
+                    return future.result()
+                except grpc.RpcError as error:
+                    if not (index and self._is_gone(error)):
+                        raise
+                future = send(index)
+            return future.result()
+
+        waiting: collections.deque[tuple[int, grpc.Future]] = collections.deque()
         try:
-            for index, start in enumerate(starts):
-                waiting.append(send(start))
-                while waiting and (index == 0 or len(waiting) == _IN_FLIGHT or start == starts[-1]):
-                    response = waiting.popleft().result()
+            for index in range(num_chunks):
+                waiting.append((index, send(index)))
+                last = index == num_chunks - 1
+                while waiting and (index == 0 or len(waiting) == _IN_FLIGHT or last):
+                    first, future = waiting.popleft()
+                    response = answer(first, future)
                     version = response.model_spec.version.value
-                    if progress is not None:
-                        progress(next(sizes))
-                    yield response
+                    yield response, min(most, num_rows - first * most)
         finally:
-            for future in waiting:
+            for _, future in waiting:
                 future.cancel()
+
+    def _connect(self) -> None:
+        """Waits for a first connection, so that a wrong address is said soon."""
+        if self._connected:
+            return
+        seconds = min(self._seconds, _CONNECT_SECONDS)
+        try:
+            grpc.channel_ready_future(self._channel).result(seconds)
+        except grpc.FutureTimeoutError:
+            raise ServerError(
+                f"no connection within {seconds:g} s: no server there, or TLS does not fit"
+            ) from None
+        self._connected = True
 
 
 def _decode(proto: Any) -> np.ndarray:
@@ -320,7 +378,7 @@ def _target(servers: Sequence[str]) -> str:
             found = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
         except (OSError, ValueError) as error:
             raise ServerError(f"{server}: expected host:port: {error}") from None
-        addresses.append("{}:{}".format(*found[0][4]))
+        addresses += ["{}:{}".format(*each[4]) for each in found]
     return f"ipv4:{','.join(addresses)}"
 
 
@@ -328,5 +386,5 @@ def _server_error(error: grpc.RpcError) -> ServerError:
     """In one line: the code, and what the server said."""
     details = " ".join((error.details() or "").split())
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        details += " (no server there, or it needs longer)"
+        details += " (the server is gone, or needs longer)"
     return ServerError(f"{error.code().name}: {details}")
