@@ -127,6 +127,8 @@ class Refinement:
         begin = time.perf_counter()
         view = self._client.render(cameras, 0, progress)
         seconds = time.perf_counter() - begin
+        if self._closed:
+            raise _MovedError
         self._rays_per_second = cameras.height * cameras.width / seconds
         self._show(view, seconds)
 

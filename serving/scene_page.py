@@ -7,11 +7,14 @@ import io
 import logging
 import os
 import socket
+from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import viser
 import viser.transforms
+import websockets.asyncio.server
 
 from serving.refinement import Look, Refinement
 from serving.render_client import RenderClient, RenderedView
@@ -48,7 +51,7 @@ class ScenePage:
         self._scene = client.describe()
         self._browsers: dict[int, _Browser] = {}
         _check_free(host, port)
-        with contextlib.redirect_stdout(io.StringIO()):  # a table of addresses
+        with _own_pages_only(), contextlib.redirect_stdout(io.StringIO()):  # a table of addresses
             self.server = _Server(host, port, label=name, verbose=False)
         # It logs a traceback for whatever is no request, so anyone could fill the log.
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
@@ -101,15 +104,19 @@ class _Browser:
         )
         self._status = handle.gui.add_markdown("")
         self._refinement = Refinement(client, self._show, self._fail)
-        handle.camera.on_update(lambda _: self._look())
-        self._height.on_update(lambda _: self._look())
+        handle.camera.on_update(self._look)
+        self._height.on_update(self._look)
         self._shown.on_update(lambda _: self._paint())
-        self._look()
+        self._look_now()
 
     def close(self) -> None:
         self._refinement.close()
 
-    def _look(self) -> None:
+    # On viser's event loop, so that no older camera comes after a newer one.
+    async def _look(self, _: object) -> None:
+        self._look_now()
+
+    def _look_now(self) -> None:
         look = look_through(self._handle.camera, self._height.value)
         if look is not None:
             self._refinement.look(look)
@@ -133,10 +140,35 @@ class _Browser:
             self._handle.scene.set_background_image(picture, "jpeg", jpeg_quality=_JPEG_QUALITY)
 
 
+@contextlib.contextmanager
+def _own_pages_only() -> Iterator[None]:
+    """Makes viser servers that start meanwhile refuse web sockets of pages of other origins.
+
+    Browsers let any page connect to loopback; the page of a stranger could look on.
+    """
+    serve = websockets.asyncio.server.serve
+
+    def serve_own(*arguments: Any, process_request: Callable, **options: Any) -> Any:
+        def check(connection: Any, request: Any) -> Any:
+            origin = request.headers.get("Origin")
+            if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
+                return connection.respond(403, f"found a page of {origin}\n")
+            return process_request(connection, request)
+
+        return serve(*arguments, process_request=check, **options)
+
+    websockets.asyncio.server.serve = serve_own  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        websockets.asyncio.server.serve = serve  # type: ignore[misc]
+
+
 def _check_free(host: str, port: int) -> None:
     """Raises UserError if the port cannot be had; viser would take the next that is free."""
     try:
-        with socket.create_server((host, port)):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family):
             pass
     except OSError as error:
         text = os.strerror(error.errno) if error.errno else error

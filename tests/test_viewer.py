@@ -190,6 +190,13 @@ def test_the_command_serves_until_it_is_told_to_stop(address: str) -> None:
     viewer = start(
         "serving.viewer", f"--server={address}", "--model_name=patches", f"--port={port}"
     )
+    try:
+        serves_until_it_is_told_to_stop(viewer, address, port)
+    finally:
+        viewer.kill()
+
+
+def serves_until_it_is_told_to_stop(viewer: subprocess.Popen, address: str, port: int) -> None:
     assert viewer.stdout.readline() == f"http://127.0.0.1:{port} (Ctrl-C stops)\n"  # type: ignore
     with socket.create_connection(("127.0.0.1", port)) as stranger:
         stranger.sendall(b"\0garbage\r\n\r\n")
@@ -425,6 +432,21 @@ def zoom(browser: Browser) -> None:
 
     origin = ScrollOrigin.from_viewport(SIZE[0] // 3, SIZE[1] // 2)
     ActionChains(browser.driver).scroll_from_origin(origin, 0, -300).perform()
+
+
+def test_pages_of_others_cannot_look_on(page: ScenePage) -> None:
+    """Browsers let any page open a web socket to loopback, but say where the page is from."""
+    import viser
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    host = f"127.0.0.1:{page.server.get_port()}"
+    protocols: Any = [f"viser-v{viser.__version__}"]
+    with connect(f"ws://{host}", origin=f"http://{host}", subprotocols=protocols) as own:  # type: ignore
+        assert own.recv(timeout=30)
+    for origin in ("http://elsewhere.example", "null", "http://127.0.0.1"):
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(f"ws://{host}", origin=origin, subprotocols=protocols)  # type: ignore
 
 
 def test_no_browser_can_have_the_page_published(page: ScenePage) -> None:
