@@ -53,6 +53,7 @@ class Metrics:
         """Keeps count of versions from now on."""
 
         def update() -> None:
+            self._versions.clear()
             for model in models.all():
                 self._versions.labels(model.config.name).set(max(model.available, default=0))
 

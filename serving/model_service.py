@@ -13,7 +13,7 @@ from tensorflow_serving.apis import (
 
 from serving.models import Models
 from serving.models_config import configs_of
-from serving.status import RequestError
+from serving.status import RequestError, abort
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -37,7 +37,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
                     f"Could not find any versions of model {request.model_spec.name}",
                 )
         except RequestError as error:
-            context.abort(error.code, error.message)
+            abort(context, error.code, error.message)
         response = get_model_status_pb2.GetModelStatusResponse()
         for number, state, text in found:
             status = response.model_version_status.add(version=number, state=state)
@@ -53,5 +53,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         try:
             self._models.reconfigure(configs_of(request.config))
         except ValueError as error:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except PermissionError as error:
+            abort(context, grpc.StatusCode.PERMISSION_DENIED, str(error))
         return model_management_pb2.ReloadConfigResponse()

@@ -24,6 +24,8 @@ from serving.version_folders import list_versions
 
 _log = logging.getLogger(__name__)
 State = get_model_status_pb2.ModelVersionStatus.State
+_RETRY_SECONDS = 60.0
+"""Until a version that failed is tried again although its files are the same."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +61,18 @@ class _Version:
         self.path = path
         self.state = State.LOADING
         self.error = ""
+        """Why it could not be loaded; empty: it could."""
         self.contents = _contents(path)
+        self.tried = time.monotonic()
         self.servable: Servable | None = None
         self.num_running = 0
+
+    def wants_loading(self, path: Path) -> bool:
+        """It was let go of and is wanted again, or failed and may do better now."""
+        if self.state != State.END:
+            return False
+        changed = self.contents != _contents(path)
+        return not self.error or changed or time.monotonic() - self.tried > _RETRY_SECONDS
 
 
 class Model:
@@ -77,6 +88,7 @@ class Model:
         self._changed = changed
         self._versions: dict[int, _Version] = {}
         self._condition = threading.Condition()
+        self._said_empty = False
 
     @property
     def available(self) -> list[int]:
@@ -120,8 +132,14 @@ class Model:
     def update(self) -> None:
         """Loads what is new in the folder, then lets go of what is no longer wanted."""
         aspired = self.config.aspired()
+        if not aspired and not self._said_empty:
+            fields = {"model": self.config.name, "base_path": str(self.config.base_path)}
+            _log.warning("found no versions", extra=fields)
+        self._said_empty = not aspired
         for number, path in sorted(aspired.items()):
-            if self._wants_loading(number, path):
+            with self._condition:
+                version = self._versions.get(number)
+            if version is None or version.wants_loading(path):
                 self._load(number, path)
         with self._condition:
             good = [n for n in aspired if self._state(n) == State.AVAILABLE]
@@ -131,21 +149,21 @@ class Model:
             self._unload(number)
 
     def close(self) -> None:
-        """Lets go of everything."""
+        """Lets go of everything, each version as soon as nothing runs on it."""
         for number in self.available:
             self._unload(number)
+
+    def wait_until_closed(self, seconds: float) -> bool:
+        """Waits until all that was let go of is freed; False if that takes longer."""
+        with self._condition:
+            return self._condition.wait_for(lambda: not self._unloading(), seconds)
+
+    def _unloading(self) -> bool:
+        return any(version.state == State.UNLOADING for version in self._versions.values())
 
     def _state(self, number: int) -> int | None:
         version = self._versions.get(number)
         return None if version is None else version.state
-
-    def _wants_loading(self, number: int, path: Path) -> bool:
-        """New, or failed and changed since."""
-        with self._condition:
-            version = self._versions.get(number)
-            if version is None:
-                return True
-            return version.state == State.END and version.contents != _contents(path)
 
     def _load(self, number: int, path: Path) -> None:
         version = _Version(path)
@@ -162,8 +180,9 @@ class Model:
                 raise
         except Exception as error:  # whatever is wrong with it, the others go on
             with self._condition:
-                version.state, version.error = State.END, str(error)
-            _log.error("version cannot be loaded", extra={**fields, "error": str(error)})
+                version.state = State.END
+                version.error = f"{type(error).__name__}: {error}"
+            _log.error("version cannot be loaded", extra={**fields, "error": version.error})
         else:
             with self._condition:
                 version.servable, version.state = servable, State.AVAILABLE
@@ -172,15 +191,23 @@ class Model:
         self._changed()
 
     def _unload(self, number: int) -> None:
+        """Sends nobody to a version any more, and frees it when the last request is done."""
         with self._condition:
             version = self._versions[number]
             version.state = State.UNLOADING
+        self._changed()
+        free = threading.Thread(target=self._free, args=(number, version), daemon=True)
+        free.start()
+
+    def _free(self, number: int, version: _Version) -> None:
+        with self._condition:
             self._condition.wait_for(lambda: version.num_running == 0)
-            version.state = State.END
         assert version.servable is not None
         version.servable.close()
-        version.servable = None
         _log.info("version unloaded", extra={"model": self.config.name, "version": number})
+        with self._condition:
+            version.servable, version.state = None, State.END
+            self._condition.notify_all()
         self._changed()
 
 
@@ -195,6 +222,8 @@ class Models:
     def __init__(self, configs: list[ModelConfig], poll_seconds: float):
         self._poll_seconds = poll_seconds
         self._models = {config.name: Model(config, self._notify) for config in configs}
+        # Whoever may ask for other models must not reach the whole file system.
+        self._roots = {config.base_path.resolve().parent for config in configs}
         self._lock = threading.Lock()
         self._updating = threading.Lock()
         self._stop = threading.Event()
@@ -206,13 +235,14 @@ class Models:
         self.update()
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stops watching and lets go of everything."""
+    def stop(self, seconds: float) -> bool:
+        """Stops watching and lets go of everything; False if something still runs after that."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
         for model in self.all():
             model.close()
+        return all(model.wait_until_closed(seconds) for model in self.all())
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Calls `listener` whenever a version came or went."""
@@ -224,9 +254,8 @@ class Models:
             return list(self._models.values())
 
     def ready(self) -> bool:
-        """Whether each model has a version that answers."""
-        models = self.all()
-        return bool(models) and all(model.available for model in models)
+        """Whether there is a model that answers."""
+        return any(model.available for model in self.all())
 
     @contextlib.contextmanager
     def serving(self, spec: Any) -> Iterator[tuple[int, Servable]]:
@@ -256,28 +285,51 @@ class Models:
         return model, number
 
     def reconfigure(self, configs: list[ModelConfig]) -> None:
-        """Serves other models from now on; those that stay are not interrupted."""
+        """Serves other models from now on; those that stay are not interrupted.
+
+        Raises:
+          ValueError: a model that serves is to move to a folder without a version that loads.
+          PermissionError: a model lies beside none of those that the server began with.
+          In both cases everything stays as it was.
+        """
         with self._updating:
-            wanted = {config.name: config for config in configs}
+            before = {model.config.name: model for model in self.all()}
+            after = self._loaded(configs, before)
+            for config in configs:
+                after[config.name].config = config
             with self._lock:
-                gone = [m for name, m in self._models.items() if name not in wanted]
-                kept = {name: m for name, m in self._models.items() if name in wanted}
-                moved = [
-                    m for name, m in kept.items() if m.config.base_path != wanted[name].base_path
-                ]
-                for model in moved:
-                    del kept[model.config.name]
-                for name, config in wanted.items():
-                    if name in kept:
-                        kept[name].config = config
-                    else:
-                        kept[name] = Model(config, self._notify)
-                self._models = kept
-            for model in self.all():
+                self._models = after
+            for model in after.values():
                 model.update()
-            for model in gone + moved:
-                model.close()
+            _close_all(before, after)
         self._notify()
+
+    def _loaded(self, configs: list[ModelConfig], before: dict[str, Model]) -> dict[str, Model]:
+        """The models that there are already, and new ones, loaded, where a folder is another."""
+        after: dict[str, Model] = {}
+        for config in configs:
+            old = before.get(config.name)
+            if old is not None and old.config.base_path == config.base_path:
+                after[config.name] = old
+                continue
+            self._check_place(config)
+            after[config.name] = Model(config, self._notify)
+            after[config.name].update()
+            if old is not None and old.available and not after[config.name].available:
+                _close_all(after, before)
+                raise ValueError(
+                    f"{config.name}: found no version that loads in {config.base_path}"
+                )
+        return after
+
+    def _check_place(self, config: ModelConfig) -> None:
+        """Raises PermissionError if a model lies where none did at the start."""
+        place = config.base_path.resolve()
+        if not any(place.is_relative_to(root) for root in self._roots):
+            raise PermissionError(
+                f"{config.name}: base_path {config.base_path} is outside of "
+                f"{', '.join(map(str, sorted(self._roots)))}"
+            )
 
     def update(self) -> None:
         """Looks at the folders once."""
@@ -295,6 +347,13 @@ class Models:
     def _notify(self) -> None:
         for listener in self._listeners:
             listener()
+
+
+def _close_all(models: Mapping[str, Model], but: Mapping[str, Model]) -> None:
+    """Closes models, but not those that are also among others."""
+    for model in models.values():
+        if model not in but.values():
+            model.close()
 
 
 def not_found(name: str, number: int | None) -> RequestError:

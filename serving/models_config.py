@@ -38,6 +38,8 @@ def configs_of(content: Any) -> list[ModelConfig]:
     if content.WhichOneof("config") != "model_config_list":
         raise ValueError("expected a model_config_list")
     configs = [_config_of(config) for config in content.model_config_list.config]
+    if not configs:
+        raise ValueError("expected at least one model")
     names = [config.name for config in configs]
     if len(set(names)) < len(names):
         raise ValueError(f"found a model twice: {', '.join(names)}")

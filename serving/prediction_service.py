@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -21,13 +22,13 @@ from tensorflow_serving.apis import (
 from serving.admission import Admission
 from serving.metrics import Metrics
 from serving.models import Models
-from serving.servable import Servable
-from serving.status import RequestError, code_of, invalid
+from serving.servable import DEFAULT_SIGNATURE, Servable
+from serving.status import RequestError, abort, code_of, invalid
 from serving.tensors import to_array, to_proto
 
 _log = logging.getLogger(__name__)
-_DEFAULT_SIGNATURE = "serving_default"
 _METADATA_FIELD = "signature_def"
+_CLIENTS_FAULTS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,15 +59,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Runs a signature."""
-        with self._answering("Predict", request.model_spec.name, context):
-            seconds_left = context.time_remaining()
-            with (
-                self._admission.turn(seconds_left),
-                self._models.serving(request.model_spec) as (number, servable),
-            ):
-                if not context.is_active():
-                    raise RequestError(grpc.StatusCode.CANCELLED, "the client has gone")
-                return self._predict(request, number, servable)
+        with (
+            self._answering("Predict", request.model_spec.name, context),
+            self._admission.turn(_seconds_left(context)),
+            self._models.serving(request.model_spec) as (number, servable),
+        ):
+            if not context.is_active():
+                raise RequestError(grpc.StatusCode.CANCELLED, "the client has gone")
+            return self._predict(request, number, servable, _seconds_left(context))
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Describes the signatures of a version."""
@@ -86,8 +86,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 response.metadata[_METADATA_FIELD].Pack(signatures)
                 return response
 
-    def _predict(self, request: Any, number: int, servable: Servable) -> Any:
-        name = request.model_spec.signature_name or _DEFAULT_SIGNATURE
+    def _predict(
+        self, request: Any, number: int, servable: Servable, seconds_left: float | None
+    ) -> Any:
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         signature = servable.signatures.get(name)
         if signature is None:
             raise RequestError(
@@ -98,9 +100,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             key: to_array(key, request.inputs[key], spec, self._limits.most_rows)
             for key, spec in signature.inputs.items()
         }
+        _check_lengths(inputs)
         self._check_pixels(inputs)
         with self._metrics.running(request.model_spec.name, name):
-            outputs = servable.run(name, inputs, tuple(request.output_filter))
+            outputs = servable.run(name, inputs, tuple(request.output_filter), seconds_left)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = number
@@ -113,10 +116,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         """Raises RequestError if pictures are asked for that are too large together."""
         if not {"height", "width"} <= inputs.keys():
             return
-        height, width = (inputs[key].astype(np.int64).clip(0) for key in ("height", "width"))
-        if height.shape == width.shape and (height * width).sum() > self._limits.most_pixels:
+        height, width = (inputs[key].astype(float).clip(0) for key in ("height", "width"))
+        num_pixels = (height * width).sum()
+        if num_pixels > self._limits.most_pixels:
             raise invalid(
-                f"found pictures of {(height * width).sum()} pixels, more than the limit "
+                f"found pictures of {num_pixels:.0f} pixels, more than the limit "
                 f"--max_pixels={self._limits.most_pixels}"
             )
 
@@ -131,6 +135,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             code, message = error.code, error.message
         except tf.errors.OpError as error:
             code, message = code_of(error.error_code), error.message
+            if code not in _CLIENTS_FAULTS:
+                _log.error("model failed", extra={"model": model, "error": message})
         except Exception as error:
             _log.exception("request failed", extra={"method": method, "model": model})
             code, message = grpc.StatusCode.INTERNAL, str(error)
@@ -139,7 +145,21 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             seconds = time.monotonic() - begin
             self._metrics.count(method, model if known else "", code.name, seconds)
         if code is not grpc.StatusCode.OK:
-            context.abort(code, message)
+            abort(context, code, message)
+
+
+def _seconds_left(context: grpc.ServicerContext) -> float | None:
+    """Until the deadline of a request; None: it has none."""
+    seconds = context.time_remaining()
+    return seconds if seconds is not None and seconds < threading.TIMEOUT_MAX else None
+
+
+def _check_lengths(inputs: Mapping[str, np.ndarray]) -> None:
+    """Raises RequestError unless all inputs have as many rows."""
+    lengths = {name: len(value) for name, value in inputs.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name}: {length}" for name, length in sorted(lengths.items()))
+        raise invalid(f"found inputs of different lengths ({found})")
 
 
 def _check_names(name: str, request: Any, signature: Any) -> None:

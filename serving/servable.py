@@ -17,6 +17,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 _TAGS = [tf.saved_model.SERVING]
 _WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
 _MOST_WARM_UPS = 1000
+DEFAULT_SIGNATURE = "serving_default"
+"""What a request without the name of a signature means."""
 
 
 class Servable:
@@ -47,7 +49,11 @@ class Servable:
         self._lock = threading.Lock()
 
     def run(
-        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()
+        self,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str] = (),
+        seconds: float | None = None,
     ) -> dict[str, np.ndarray]:
         """Runs a signature; may be called from several threads at once.
 
@@ -55,11 +61,20 @@ class Servable:
           signature: its name.
           inputs: arrays by the names of the inputs, all of them.
           outputs: names of the outputs wanted; none: all.
+          seconds: that it may take; None: as long as it takes.
+
+        Raises:
+          tf.errors.OpError: it fails; DeadlineExceededError: it takes too long, and was stopped.
         """
         definition = self.signatures[signature]
         names = tuple(outputs) or tuple(definition.outputs)
         feeds = sorted(definition.inputs)
-        values = self._callable(signature, names)(*(inputs[name] for name in feeds))
+        # 0 would be no limit.
+        milliseconds = 0 if seconds is None else max(1, int(1e3 * seconds))
+        options = tf.compat.v1.RunOptions(timeout_in_ms=milliseconds)
+        values = self._callable(signature, names)(
+            *(inputs[name] for name in feeds), options=options
+        )
         return dict(zip(names, values))
 
     def warm_up(self) -> int:
@@ -72,14 +87,15 @@ class Servable:
         if not path.is_file():
             return 0
         records = tf.data.TFRecordDataset(str(path)).take(_MOST_WARM_UPS).as_numpy_iterator()
-        requests = [
-            prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-            for record in records
-        ]
-        for request in requests:
+        logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
+        for log in logs:
+            kind = log.WhichOneof("log_type")
+            if kind != "predict_log":
+                raise ValueError(f"{path}: found a request of kind {kind}, expected predict_log")
+            request = log.predict_log.request
             inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
-            self.run(request.model_spec.signature_name, inputs)
-        return len(requests)
+            self.run(request.model_spec.signature_name or DEFAULT_SIGNATURE, inputs)
+        return len(logs)
 
     def close(self) -> None:
         """Frees the memory; nothing may be running."""
@@ -95,5 +111,6 @@ class Servable:
                 self._callables[key] = self._session.make_callable(
                     [definition.outputs[name].name for name in outputs],
                     [definition.inputs[name].name for name in sorted(definition.inputs)],
+                    accept_options=True,
                 )
             return self._callables[key]

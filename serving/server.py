@@ -4,13 +4,14 @@ For development and small deployments, and for machines without tensorflow_model
 what to use in production: see docs/serving.md.
 
 python -m serving.server --model_name=lego --model_base_path=models/lego
-python -m serving.server --model_config_file=serving/deploy/models.config
+python -m serving.server --model_config_file=models.config
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -43,11 +44,11 @@ _NUM_RUNNING = flags.DEFINE_integer("max_running", 2, "Requests that run at once
 _NUM_WAITING = flags.DEFINE_integer(
     "max_waiting", 64, "Requests that wait for their turn; more are UNAVAILABLE.", 0
 )
-_MAX_ROWS = flags.DEFINE_integer("max_rows", 1 << 20, "Rays or points a request.", 1)
+_MAX_ROWS = flags.DEFINE_integer("max_rows", 1 << 20, "Rays or points a request.", 1, 1 << 24)
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", 1 << 22, "Pixels of pictures a request.", 1)
 _METRICS_PORT = flags.DEFINE_integer("metrics_port", None, "Port for Prometheus.", 1, 65535)
 _STOP_SECONDS = flags.DEFINE_float(
-    "stop_seconds", 30.0, "What SIGTERM leaves to requests that run.", lower_bound=0
+    "stop_seconds", 30.0, "What SIGTERM leaves to requests; then they are cut off.", lower_bound=0
 )
 _TLS_CERTIFICATE = flags.DEFINE_string("tls_certificate", None, "PEM file: of the server.")
 _TLS_KEY = flags.DEFINE_string("tls_key", None, "PEM file: its private key.")
@@ -56,6 +57,10 @@ _TLS_CLIENT_CA = flags.DEFINE_string(
 )
 _BYTES_PER_ROW = 64
 """Room for a row of any signature, in a message."""
+_LAST_SECONDS = 1.0
+"""For threads to end after that."""
+_MOST_CALLS = 4096
+"""At once, the ones that wait for a thread included."""
 
 
 def main() -> None:
@@ -79,20 +84,23 @@ def main() -> None:
             raise UserError(f"--metrics_port={_METRICS_PORT.value}: {error.strerror}") from None
     server, health = _make_server(models, metrics)
     port = _listen(server, credentials)
+    # Before anyone is answered: after a restart clients had better wait than hear of no model.
+    models.start()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    # Before anyone is answered: after a restart clients had better wait than hear of no model.
-    models.start()
     server.start()
     metrics.watch(models)
-    _log.info("serving", extra={"address": f"{_HOST.value}:{port}", "ready": models.ready()})
+    _log.info("serving", extra={"address": _address(port), "ready": models.ready()})
     stop.wait()
     _log.info("stopping")
     health.enter_graceful_shutdown()
-    server.stop(_STOP_SECONDS.value).wait()
-    models.stop()
-    _log.info("stopped")
+    server.stop(_STOP_SECONDS.value).wait(_STOP_SECONDS.value + _LAST_SECONDS)
+    if models.stop(_LAST_SECONDS):
+        _log.info("stopped")
+        return
+    _log.warning("stopped, with requests that still ran")
+    os._exit(0)  # threads that run a model cannot be ended in another way
 
 
 def _configs() -> list[ModelConfig]:
@@ -123,6 +131,7 @@ def _make_server(models: Models, metrics: Any) -> tuple[grpc.Server, Any]:
     server = grpc.server(
         # A few more threads than requests in the queue, to send others away and tell of health.
         futures.ThreadPoolExecutor(most + 8, thread_name_prefix="request"),
+        maximum_concurrent_rpcs=_MOST_CALLS,
         options=[
             ("grpc.max_receive_message_length", _BYTES_PER_ROW * _MAX_ROWS.value + (1 << 20)),
             ("grpc.max_send_message_length", -1),
@@ -135,7 +144,10 @@ def _make_server(models: Models, metrics: Any) -> tuple[grpc.Server, Any]:
         PredictionService(models, admission, limits, metrics), server
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), server)
-    healthy = health.HealthServicer()
+    # With threads of its own, so that calls which stall do not make it silent.
+    pool = futures.ThreadPoolExecutor(2, thread_name_prefix="health")
+    healthy = health.HealthServicer(experimental_thread_pool=pool)
+    health.HealthServicer.Check.experimental_thread_pool = pool
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
 
     def update_health() -> None:
@@ -143,6 +155,9 @@ def _make_server(models: Models, metrics: Any) -> tuple[grpc.Server, Any]:
         state = status.SERVING if models.ready() else status.NOT_SERVING
         for service in ("", "tensorflow.serving.PredictionService"):
             healthy.set(service, state)
+        for model in models.all():
+            answers = status.SERVING if model.available else status.NOT_SERVING
+            healthy.set(model.config.name, answers)
 
     models.on_change(update_health)
     update_health()
@@ -171,7 +186,7 @@ def _read(flag: str, path: str) -> bytes:
 
 def _listen(server: grpc.Server, credentials: grpc.ServerCredentials | None) -> int:
     """Binds the port, and returns which it is."""
-    address = f"{_HOST.value}:{_PORT.value}"
+    address = _address(_PORT.value)
     listen: Callable[[], int] = (
         (lambda: server.add_insecure_port(address))
         if credentials is None
@@ -183,6 +198,11 @@ def _listen(server: grpc.Server, credentials: grpc.ServerCredentials | None) -> 
         raise UserError(
             f"--port={_PORT.value}: cannot listen on {address}: in use, or the TLS files are wrong"
         ) from None
+
+
+def _address(port: int) -> str:
+    host = f"[{_HOST.value}]" if ":" in _HOST.value else _HOST.value
+    return f"{host}:{port}"
 
 
 class _JsonFormatter(logging.Formatter):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import grpc
 
+_LONGEST_MESSAGE = 1000
+"""Characters; gRPC sends no status at all if its message is too long."""
+
 
 class RequestError(Exception):
     """A request that cannot be answered.
@@ -22,6 +25,13 @@ class RequestError(Exception):
 def invalid(message: str) -> RequestError:
     """What the client sent is wrong."""
     return RequestError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -> None:
+    """Ends a request; what a client sent may be in the message, so that is bounded."""
+    if len(message) > _LONGEST_MESSAGE:
+        message = f"{message[:_LONGEST_MESSAGE]}..."
+    context.abort(code, message)
 
 
 def code_of(number: int) -> grpc.StatusCode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -26,6 +28,7 @@ from tensorflow_serving.apis import (
     model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
+    prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
 
@@ -58,8 +61,13 @@ SCENE = {
 @pytest.fixture(scope="module")
 def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version of a small scene, to be copied into the folders of models."""
-    folder = tmp_path_factory.mktemp("version") / "1"
+    return make_version(tmp_path_factory.mktemp("version") / "1", seed=1)
+
+
+def make_version(folder: Path, seed: int) -> Path:
+    keras.utils.set_random_seed(seed)
     model = NeRF.from_settings(NETWORK, with_fine=True)
+    model.set_weights([3 * weight for weight in model.get_weights()])
     served = ServedScene(model, small_scene(), RENDERING, tf.float32, json.dumps(SCENE))
     tf.saved_model.save(served, str(folder), signatures=served.signatures())
     write_warm_up(folder, "disc", orbit_path(4)[0], 24.0)
@@ -217,16 +225,77 @@ def test_a_killed_server_does_not_cost_a_frame(base_path: Path) -> None:
     assert sum(rays_done) == 600 * 500
 
 
+@pytest.fixture(scope="module")
+def other_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version of the same scene that looks different."""
+    return make_version(tmp_path_factory.mktemp("other") / "1", seed=2)
+
+
+def test_a_swap_does_not_tear_a_picture(
+    server: Server, base_path: Path, version: Path, other_version: Path
+) -> None:
+    cameras = Cameras.pinhole(orbit_path(1), 400, 600, 700.0)
+    counts: list[int] = []
+    with RenderClient([server.address], "disc", rows_per_request=2000) as client:
+        first = client.render(cameras, 0)
+
+        def swap(num_rays: int) -> None:
+            if not counts:
+                publish(other_version, base_path, 2)
+            counts.append(num_rays)
+            if len(counts) < 100:  # until the new version answers, at the latest
+                time.sleep(0.05)
+
+        during = client.render(cameras, 0, swap)
+        second = client.render(cameras, 0)
+    assert (first.version, second.version) == (1, 2)
+    assert np.abs(first.rgb - second.rgb).max() > 0.1
+    np.testing.assert_array_equal(during.rgb, {1: first, 2: second}[during.version].rgb)
+    assert sum(counts) == 400 * 600
+    assert during.version == 1 or min(counts) < 0
+
+
+def requests_of(metrics_port: int) -> dict[str, float]:
+    """How many Predict requests a server has answered, by their code."""
+    url = f"http://127.0.0.1:{metrics_port}/metrics"
+    text = urllib.request.urlopen(url, timeout=30).read().decode()
+    found = re.findall(r'tfnerf_requests_total{code="(\w+)",method="Predict".*} (.*)', text)
+    return {code: float(count) for code, count in found}
+
+
 def test_a_client_takes_turns_between_servers(base_path: Path) -> None:
     arguments = ["--model_name=disc", f"--model_base_path={base_path}"]
-    servers = [Server(*arguments) for _ in range(2)]
+    servers = [Server(*arguments, f"--metrics_port={port}") for port in (18_595, 18_596)]
     cameras = Cameras.pinhole(orbit_path(1), 300, 400, 400.0)
     with RenderClient([server.address for server in servers], "disc") as client:
         both = client.render(cameras, 0)
+        assert min(requests_of(18_595)["OK"], requests_of(18_596)["OK"]) >= 3
         servers[0].stop(signal.SIGKILL)
         one = client.render(cameras, 0)
     servers[1].stop()
     np.testing.assert_array_equal(both.rgb, one.rgb)
+
+
+def test_servers_with_different_versions_make_whole_pictures(
+    base_path: Path, version: Path, other_version: Path, tmp_path: Path
+) -> None:
+    """As while a new version reaches one server after the other."""
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    publish(other_version, newer, 2)
+    servers = [Server("--model_name=disc", f"--model_base_path={p}") for p in (base_path, newer)]
+    cameras = Cameras.pinhole(orbit_path(1), 100, 200, 200.0)
+    expected = {}
+    for number, server in enumerate(servers, 1):
+        with RenderClient([server.address], "disc") as client:
+            expected[number] = client.render(cameras, 0).rgb
+    addresses = [server.address for server in servers]
+    with RenderClient(addresses, "disc", rows_per_request=1000) as client:
+        for _ in range(5):
+            view = client.render(cameras, 0)
+            np.testing.assert_array_equal(view.rgb, expected[view.version])
+    for server in servers:
+        server.stop()
 
 
 def test_client_command(server: Server, tmp_path: Path) -> None:
@@ -315,19 +384,10 @@ def test_requests_of_clients_that_have_gone_are_not_run(base_path: Path) -> None
     many = {name: np.tile(value, [10_000, 1]) for name, value in RAYS.items()}
     answers = [stub.Predict.future(request_of(many), timeout=60) for _ in range(6)]
 
-    def count(code: str) -> float:
-        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30).read()
-        return sum(
-            float(line.rpartition(" ")[2])
-            for line in text.decode().splitlines()
-            if line.startswith("tfnerf_requests_total") and f'code="{code}"' in line
-        )
-
     time.sleep(0.2)
     for answer in answers:
         answer.cancel()
-    wait_until(lambda: count("CANCELLED") == 5)
-    assert count("OK") == 1
+    wait_until(lambda: requests_of(port) == {"CANCELLED": 5, "OK": 1})
     assert stub.Predict(request_of(RAYS), timeout=30).model_spec.version.value == 1
     assert server.stop() == 0
 
@@ -459,20 +519,20 @@ def test_several_models_and_a_reload(base_path: Path, version: Path, tmp_path: P
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
         status = get_model_status_pb2.GetModelStatusRequest()
         status.model_spec.name = "other"
-        found = models.GetModelStatus(status, timeout=30).model_version_status
-        state = get_model_status_pb2.ModelVersionStatus.State
-        assert [(v.version, state.Name(v.state)) for v in found] == [
-            (7, "AVAILABLE"),
-            (5, "END"),
-            (3, "END"),
-        ]
+
+        def states() -> list[tuple[int, str]]:
+            found = models.GetModelStatus(status, timeout=30).model_version_status
+            name = get_model_status_pb2.ModelVersionStatus.State.Name
+            return [(each.version, name(each.state)) for each in found]
+
+        wait_until(lambda: states() == [(7, "AVAILABLE"), (5, "END"), (3, "END")])
     finally:
         server.stop()
 
 
 def test_the_shipped_models_config_is_read() -> None:
     path = Path(__file__).parents[1] / "serving" / "deploy" / "models.config"
-    assert read_models_config(path) == [ModelConfig("lego", Path("/models/lego"))]
+    assert read_models_config(path) == [ModelConfig("demo", Path("/models/demo"))]
 
 
 @pytest.mark.parametrize(
@@ -502,10 +562,11 @@ def test_a_version_whose_warm_up_fails_is_not_served(base_path: Path, version: P
     aside = base_path / ".2"
     shutil.copytree(version, aside)
     with tf.io.TFRecordWriter(str(aside / "assets.extra" / "tf_serving_warmup_requests")) as writer:
-        writer.write(b"no request")
+        writer.write(prediction_log_pb2.PredictionLog().SerializeToString())
     aside.rename(base_path / "2")
     model.update()
     assert model.available == [1]
+    assert "found a request of kind None, expected predict_log" in model.statuses()[0][2]
     (base_path / "2" / "assets.extra" / "tf_serving_warmup_requests").unlink()
     model.update()  # it has changed, so it is tried again
     assert model.available == [2]
@@ -514,6 +575,153 @@ def test_a_version_whose_warm_up_fails_is_not_served(base_path: Path, version: P
     model.update()  # nothing takes its place
     assert model.available == [2]
     model.close()
+
+
+def test_a_version_that_was_let_go_of_comes_back(base_path: Path, version: Path) -> None:
+    """The way back from a bad version is to remove its folder, or to ask for another one."""
+    model = Model(ModelConfig("disc", base_path))
+    model.update()
+    publish(version, base_path, 2)
+    model.update()
+    assert model.available == [2]
+    shutil.rmtree(base_path / "2")
+    wait_until(lambda: model.wait_until_closed(0))
+    model.update()
+    assert model.available == [1]
+    publish(version, base_path, 2)
+    model.update()
+    wait_until(lambda: model.wait_until_closed(0))
+    model.config = ModelConfig("disc", base_path, specific=(1,))
+    model.update()
+    assert model.available == [1]
+    model.close()
+
+
+def test_a_version_that_failed_is_tried_again(
+    base_path: Path, version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was wrong may have been the machine."""
+    publish(version, base_path, 2)
+    working = Servable.warm_up
+    monkeypatch.setattr(Servable, "warm_up", lambda _: 1 / 0)
+    model = Model(ModelConfig("disc", base_path))
+    model.update()
+    assert model.statuses()[0][2] == "ZeroDivisionError: division by zero"
+    monkeypatch.setattr(Servable, "warm_up", working)
+    model.update()
+    assert model.available == []  # not at once
+    monkeypatch.setattr("serving.models._RETRY_SECONDS", 0)
+    model.update()
+    assert model.available == [2]
+    model.close()
+
+
+def test_a_reload_takes_nothing_away_before_it_has_something_better(
+    base_path: Path, version: Path, tmp_path: Path
+) -> None:
+    server = Server("--model_name=disc", f"--model_base_path={base_path}")
+    models = model_service_pb2_grpc.ModelServiceStub(grpc.insecure_channel(server.address))
+
+    def reload(config: str) -> None:
+        request = model_management_pb2.ReloadConfigRequest()
+        text_format.Parse(f"model_config_list {{ {config} }}", request.config)
+        models.HandleReloadConfigRequest(request, timeout=60)
+
+    def config_of(folder: Path) -> str:
+        return f'config {{ name: "disc" base_path: "{folder}" }}'
+
+    empty, copy = base_path.parent / "empty", base_path.parent / "copy"
+    empty.mkdir()
+    copy.mkdir()
+    publish(version, copy, 4)
+    answers: list[int] = []
+    stub, moved = stub_of(server), threading.Event()
+
+    def ask() -> None:
+        while not moved.is_set():
+            answers.append(stub.Predict(request_of(RAYS), timeout=30).model_spec.version.value)
+
+    with futures.ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        for wrong, code, message in (
+            ("", "INVALID_ARGUMENT", "expected at least one model"),
+            (config_of(empty), "INVALID_ARGUMENT", "disc: found no version that loads in"),
+            (config_of(tmp_path / "elsewhere"), "PERMISSION_DENIED", "is outside of"),
+            (config_of(Path("/etc")), "PERMISSION_DENIED", "is outside of"),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                reload(wrong)
+            assert caught.value.code().name == code
+            assert message in caught.value.details()
+        reload(config_of(copy))
+        wait_until(lambda: answers[-1:] == [4] or asking.done())
+        moved.set()
+        asking.result()
+    assert answers == sorted(answers)
+    assert server.stop() == 0
+
+
+def test_requests_without_a_deadline_wait_for_their_turn(base_path: Path) -> None:
+    server = Server("--model_name=disc", f"--model_base_path={base_path}", "--max_running=1")
+    many = {name: np.tile(value, [3000, 1]) for name, value in RAYS.items()}
+    answers = [stub_of(server).Predict.future(request_of(many)) for _ in range(4)]
+    assert [answer.result().model_spec.version.value for answer in answers] == [1, 1, 1, 1]
+    assert server.stop() == 0
+
+
+HUGE = {
+    "camera_to_world": orbit_path(1).astype(np.float32),
+    "focal": np.float32([4000]),
+    "height": np.int32([4096]),
+    "width": np.int32([4096]),
+}
+"""A picture that takes many minutes."""
+
+
+def test_a_deadline_stops_what_runs(base_path: Path) -> None:
+    """Whoever comes next need not wait for an answer that nobody wants."""
+    arguments = [f"--model_base_path={base_path}", "--max_running=1", "--max_pixels=20000000"]
+    server = Server("--model_name=disc", *arguments)
+    stub = stub_of(server)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Predict(request_of(HUGE, "render_view"), timeout=1)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert stub.Predict(request_of(RAYS), timeout=60).model_spec.version.value == 1
+    assert server.stop() == 0
+
+
+def test_sigterm_cuts_off_what_takes_too_long(base_path: Path) -> None:
+    arguments = [f"--model_base_path={base_path}", "--max_pixels=20000000", "--stop_seconds=0.5"]
+    server = Server("--model_name=disc", *arguments)
+    answer = stub_of(server).Predict.future(request_of(HUGE, "render_view"))
+    time.sleep(1)
+    assert server.stop() == 0
+    assert server.lines[-1]["message"] == "stopped, with requests that still ran"
+    with pytest.raises(grpc.RpcError):
+        answer.result()
+
+
+def test_calls_that_stall_do_not_silence_health(server: Server) -> None:
+    """Calls whose message never comes hold all threads for requests."""
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    channel = grpc.insecure_channel(server.address)
+    stall = channel.stream_unary("/tensorflow.serving.PredictionService/Predict")
+    forever = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        forever.wait(60)
+        yield from ()
+
+    stalled = [stall.future(nothing()) for _ in range(100)]
+    time.sleep(1)
+    health = health_pb2_grpc.HealthStub(grpc.insecure_channel(server.address))
+    for service in ("", "disc"):
+        answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=30)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    for call in stalled:
+        call.cancel()
+    forever.set()
 
 
 def test_tls_metrics_and_health(base_path: Path, tmp_path: Path) -> None:
@@ -537,6 +745,9 @@ def test_tls_metrics_and_health(base_path: Path, tmp_path: Path) -> None:
         with RenderClient([address], "disc", tls=(pem, key.read_bytes(), pem)) as client:
             assert client.status()[0].state == "AVAILABLE"
             client.render(client.camera_path(), 0)
+        both = [address, address.replace("localhost", "127.0.0.1")]
+        with RenderClient(both, "disc", tls=(pem, key.read_bytes(), pem)) as client:
+            assert client.status()[0].state == "AVAILABLE"
         with (
             RenderClient([address], "disc", seconds=3, tls=(pem, None, None)) as stranger,
             pytest.raises(ServerError),
