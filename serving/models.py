@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,17 +42,18 @@ class ModelConfig:
     labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Names for versions."""
 
-    def aspired(self) -> dict[int, Path]:
-        """The versions in the folder that are to be served."""
+    def candidates(self) -> list[tuple[int, Path]]:
+        """The versions in the folder that may be served, newest first."""
         try:
-            found = {int(path.name): path for path in list_versions(self.base_path)}
+            found = [(int(path.name), path) for path in reversed(list_versions(self.base_path))]
         except OSError:
-            return {}
-        if self.specific:
-            wanted = [number for number in self.specific if number in found]
-        else:
-            wanted = sorted(found)[-self.latest :]
-        return {number: found[number] for number in wanted}
+            return []
+        return [each for each in found if not self.specific or each[0] in self.specific]
+
+    @property
+    def num_wanted(self) -> float:
+        """How many of the candidates are to be served."""
+        return math.inf if self.specific or not self.latest else self.latest
 
 
 class _Version:
@@ -130,23 +132,26 @@ class Model:
                 self._condition.notify_all()
 
     def update(self) -> None:
-        """Loads what is new in the folder, then lets go of what is no longer wanted."""
-        aspired = self.config.aspired()
-        if not aspired and not self._said_empty:
+        """Loads the newest versions that do load, then lets go of what is no longer wanted."""
+        candidates = self.config.candidates()
+        if not candidates and not self._said_empty:
             fields = {"model": self.config.name, "base_path": str(self.config.base_path)}
             _log.warning("found no versions", extra=fields)
-        self._said_empty = not aspired
-        for number, path in sorted(aspired.items()):
+        self._said_empty = not candidates
+        good: list[int] = []
+        for number, path in candidates:
+            if len(good) >= self.config.num_wanted:
+                break
             with self._condition:
                 version = self._versions.get(number)
             if version is None or version.wants_loading(path):
-                self._load(number, path)
-        with self._condition:
-            good = [n for n in aspired if self._state(n) == State.AVAILABLE]
-            # Nothing is let go of before something takes its place.
-            old = [n for n in self._available() if n not in aspired] if good else []
-        for number in old:
-            self._unload(number)
+                version = self._load(number, path)
+            if version.state == State.AVAILABLE:
+                good.append(number)
+        # Nothing is let go of before something takes its place.
+        for number in self.available if good else []:
+            if number not in good:
+                self._unload(number)
 
     def close(self) -> None:
         """Lets go of everything, each version as soon as nothing runs on it."""
@@ -161,11 +166,7 @@ class Model:
     def _unloading(self) -> bool:
         return any(version.state == State.UNLOADING for version in self._versions.values())
 
-    def _state(self, number: int) -> int | None:
-        version = self._versions.get(number)
-        return None if version is None else version.state
-
-    def _load(self, number: int, path: Path) -> None:
+    def _load(self, number: int, path: Path) -> _Version:
         version = _Version(path)
         with self._condition:
             self._versions[number] = version
@@ -189,6 +190,7 @@ class Model:
             seconds = round(time.monotonic() - begin, 3)
             _log.info("version loaded", extra={**fields, "seconds": seconds})
         self._changed()
+        return version
 
     def _unload(self, number: int) -> None:
         """Sends nobody to a version any more, and frees it when the last request is done."""
