@@ -4,8 +4,8 @@ python -m serving.client describe --server=localhost:8500 --model_name=lego
 python -m serving.client render --server=localhost:8500 --model_name=lego --output=frame.png
 python -m serving.client path --server=localhost:8500 --model_name=lego --output=orbit.mp4
 
-Verbs: status, describe, render (one frame of the scene's camera path), path (all of them), points
-(colours and densities of points in a .npy file).
+Verbs: status, describe, render (one camera), path (a video), points (colours and densities of
+points in a .npy file). Cameras are those of the scene's camera path, or of a file (--keyframes).
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from serving.render_client import RenderClient
 
 _OUTPUT = flags.DEFINE_string("output", None, "File to write: .png, .mp4, or .npz for points.")
-_FRAME = flags.DEFINE_integer("frame", 0, "Which pose of the camera path to render.", 0)
+_KEYFRAMES = flags.DEFINE_string(
+    "keyframes",
+    None,
+    "JSON file with a list `frames` of objects with a `transform_matrix`, world coordinates: the "
+    "cameras of render; path goes smoothly through them.",
+)
+_NUM_FRAMES = flags.DEFINE_integer("num_frames", 120, "Of a path through keyframes.", 2)
+_FRAME = flags.DEFINE_integer("frame", 0, "Which camera to render.", 0)
 _RESOLUTION_FACTOR = flags.DEFINE_float(
     "resolution_factor", 1.0, "Size against the training images.", 0.01, 16
 )
@@ -63,7 +70,9 @@ def _render(client: RenderClient) -> None:
     from tfnerf.progress import progress_bar
 
     path = _output(".png")
-    cameras = client.camera_path().resized(_RESOLUTION_FACTOR.value)
+    keyframes = _keyframes(at_least=1)
+    cameras = client.camera_path() if keyframes is None else client.cameras(keyframes)
+    cameras = cameras.resized(_RESOLUTION_FACTOR.value)
     if _FRAME.value >= len(cameras):
         raise UserError(f"--frame={_FRAME.value}: expected less than {len(cameras)}")
     with progress_bar(path.name, cameras.height * cameras.width) as progress:
@@ -73,17 +82,29 @@ def _render(client: RenderClient) -> None:
 
 
 def _path(client: RenderClient) -> None:
+    from tfnerf.camera_paths import interpolated
     from tfnerf.images import to_8bit, write_video
     from tfnerf.progress import progress_bar
 
     path = _output(".mp4")
-    cameras = client.camera_path().resized(_RESOLUTION_FACTOR.value)
+    cameras = client.camera_path()
+    keyframes = _keyframes(at_least=2)
+    if keyframes is not None:
+        cameras = client.cameras(interpolated(keyframes, _NUM_FRAMES.value))
+    cameras = cameras.resized(_RESOLUTION_FACTOR.value)
     with progress_bar(path.name, len(cameras) * cameras.height * cameras.width) as progress:
         frames = (
             to_8bit(client.render(cameras, index, progress).rgb) for index in range(len(cameras))
         )
         write_video(path, frames, _FPS.value)
     print(f"{path}: {len(cameras)} frames of {cameras.width} x {cameras.height} pixels")
+
+
+def _keyframes(at_least: int) -> np.ndarray | None:
+    """Poses [K, 3, 4] of the file that the flag names, if it does."""
+    from tfnerf.keyframes import read_keyframes
+
+    return read_keyframes(Path(_KEYFRAMES.value), at_least) if _KEYFRAMES.value else None
 
 
 def _query(client: RenderClient) -> None:

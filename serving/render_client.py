@@ -172,9 +172,16 @@ class RenderClient:
 
     def camera_path(self) -> Cameras:
         """The cameras that the scene proposes, in world coordinates."""
+        return self.cameras(np.array(self.describe()["camera_path"]["camera_to_world"]))
+
+    def cameras(self, camera_to_world: np.ndarray) -> Cameras:
+        """Cameras like those that took the training images.
+
+        Args:
+          camera_to_world: [V, 3, 4], world coordinates.
+        """
         scene = self.describe()
-        poses = np.array(scene["camera_path"]["camera_to_world"])
-        return Cameras.pinhole(poses, scene["height"], scene["width"], scene["focal"])
+        return Cameras.pinhole(camera_to_world, scene["height"], scene["width"], scene["focal"])
 
     def render(
         self, cameras: Cameras, view: int, progress: Callable[[int], object] | None = None

@@ -182,8 +182,8 @@ def test_videos_keep_colours_and_pad_odd_sizes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        ([], 'expected a list named "frames" of at least two'),
-        ("many", 'expected a list named "frames" of at least two'),
+        ([], 'expected a list named "frames", at least 2 long'),
+        ("many", 'expected a list named "frames", at least 2 long'),
         ([{}, {}], 'frame 0: expected an object with a "transform_matrix"'),
         ([3, 4], 'frame 0: expected an object with a "transform_matrix"'),
         ([np.eye(4), np.full([4, 4], np.nan)], "frame 1: the pose has numbers that are not finite"),

@@ -40,7 +40,7 @@ from serving.models_config import read_models_config
 from serving.render_client import RenderClient, ServerError, _decode
 from serving.servable import Servable
 from serving.status import RequestError
-from tfnerf.camera_paths import orbit_path
+from tfnerf.camera_paths import orbit_path, to_4x4
 from tfnerf.cameras import Cameras
 from tfnerf.errors import UserError
 from tfnerf.models import NeRF
@@ -304,6 +304,14 @@ def test_client_command(server: Server, tmp_path: Path) -> None:
     assert json.loads(run("serving.client", "describe", *common)) == SCENE
     output = run("serving.client", "path", *common, f"--output={tmp_path / 'path.mp4'}")
     assert "4 frames of 16 x 12 pixels" in output
+    frames = [{"transform_matrix": to_4x4(pose).tolist()} for pose in orbit_path(4)[1:3]]
+    (tmp_path / "path.json").write_text(json.dumps({"frames": frames}))
+    own = [f"--keyframes={tmp_path / 'path.json'}", f"--output={tmp_path / 'own.png'}"]
+    run("serving.client", "render", *common, *own)
+    run("serving.client", "render", *common, "--frame=1", f"--output={tmp_path / 'second.png'}")
+    assert (tmp_path / "own.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+    own[1:] = [f"--output={tmp_path / 'own.mp4'}", "--num_frames=3"]
+    assert "3 frames" in run("serving.client", "path", *common, *own)
     np.save(tmp_path / "points.npy", np.zeros([5, 3]))
     arguments = [f"--points={tmp_path / 'points.npy'}", f"--output={tmp_path / 'points.npz'}"]
     run("serving.client", "points", *common, *arguments)

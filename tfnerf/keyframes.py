@@ -12,19 +12,23 @@ from tfnerf.scenes.files import check_pose, read_json
 _ORTHONORMAL_WITHIN = 1e-2
 
 
-def read_keyframes(path: Path) -> np.ndarray:
+def read_keyframes(path: Path, at_least: int = 2) -> np.ndarray:
     """Reads {"frames": [{"transform_matrix": [[...], ...]}, ...]}, as in a transforms.json.
+
+    Args:
+      path: the file.
+      at_least: how many there must be; there is a way between two.
 
     Returns:
       camera_to_world of each frame, [K, 3, 4], in the world coordinates of the scene's files; the
       axes of a camera are right, up and back.
 
     Raises:
-      UserError: fewer than two frames, or a matrix that is no pose.
+      UserError: there are fewer, or a matrix is no pose.
     """
     frames = read_json(path).get("frames")
-    if not isinstance(frames, list) or len(frames) < 2:
-        raise UserError(f'{path}: expected a list named "frames" of at least two keyframes')
+    if not isinstance(frames, list) or len(frames) < at_least:
+        raise UserError(f'{path}: expected a list named "frames", at least {at_least} long')
     return np.stack([_read_pose(frame, f"{path}: frame {i}") for i, frame in enumerate(frames)])
 
 
