@@ -13,13 +13,15 @@ demo: setup
 	$(BIN)/python -m serving.server --model_name=demo --model_base_path=models/demo \
 	    --port=$(DEMO_PORT) & server=$$!; \
 	$(BIN)/python -m serving.client render --server=127.0.0.1:$(DEMO_PORT) --model_name=demo \
-	    --resolution_factor=4 --output=runs/demo/served.png; status=$$?; \
+	    --resolution_factor=2 --output=runs/demo/served.png; status=$$?; \
 	kill $$server; wait $$server; exit $$status
 	@echo
 	@echo "Held-out views:     runs/demo/eval/test/"
 	@echo "Served over gRPC:   runs/demo/served.png"
-	@echo "Look around it with $(BIN)/python -m serving.server --model_name=demo --model_base_path=models/demo"
-	@echo "               and  $(BIN)/python -m serving.viewer --model_name=demo"
+	@echo "To look around in the scene start the server, the viewer in a second terminal, and open the page:"
+	@echo "    $(BIN)/python -m serving.server --model_name=demo --model_base_path=models/demo"
+	@echo "    $(BIN)/python -m serving.viewer --model_name=demo"
+	@echo "    http://127.0.0.1:8080"
 
 # The pictures in the README.
 gallery: demo

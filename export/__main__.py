@@ -23,7 +23,10 @@ _VERSION = flags.DEFINE_integer(
     "version", None, "Its number; default: the next that is free.", lower_bound=1
 )
 _KEEP = flags.DEFINE_integer(
-    "keep", None, "Remove all but so many of the newest versions; default: none.", lower_bound=2
+    "keep",
+    None,
+    "How many of the newest versions to keep, older ones are removed; default: all.",
+    2,
 )
 _NUM_COARSE_SAMPLES = flags.DEFINE_integer(
     "num_coarse_samples", None, "Fewer are faster; default: as in training.", lower_bound=3

@@ -24,7 +24,12 @@ from tfnerf.errors import UserError
 if TYPE_CHECKING:
     from serving.render_client import RenderClient
 
-_OUTPUT = flags.DEFINE_string("output", None, "File to write: .png, .mp4, or .npz for points.")
+flags.adopt_module_key_flags(connection)
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "File to write, .png, .mp4, or .npz for points; default: one of the model's name, here.",
+)
 _KEYFRAMES = flags.DEFINE_string(
     "keyframes",
     None,
@@ -62,7 +67,10 @@ def _status(client: RenderClient) -> None:
 
 
 def _describe(client: RenderClient) -> None:
-    print(json.dumps(client.describe(), indent=1))
+    fields = [
+        f"{json.dumps(name)}: {json.dumps(value)}" for name, value in client.describe().items()
+    ]
+    print("{" + ",\n ".join(fields) + "}")
 
 
 def _render(client: RenderClient) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -39,7 +39,7 @@ def model_name() -> str:
 
 
 @contextlib.contextmanager
-def open_client(**options: int) -> Iterator[RenderClient]:
+def open_client(**options: Any) -> Iterator[RenderClient]:
     """A client of the model that the flags name.
 
     Args:

@@ -136,7 +136,8 @@ class Model:
         candidates = self.config.candidates()
         if not candidates and not self._said_empty:
             fields = {"model": self.config.name, "base_path": str(self.config.base_path)}
-            _log.warning("found no versions", extra=fields)
+            there = self.config.base_path.is_dir()
+            _log.warning("found no versions" if there else "no such folder", extra=fields)
         self._said_empty = not candidates
         good: list[int] = []
         for number, path in candidates:

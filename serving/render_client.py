@@ -95,6 +95,8 @@ class RenderClient:
       version: of it; None: the newest.
       seconds: that a request may take.
       rows_per_request: rays or points in one.
+      patient: to wait, as long as a request may take, for a server that is gone to come back; else
+        that is an error after some seconds.
       tls: contents of PEM files: authority or None for the usual ones, and key and certificate of
         the client or None; None: without TLS.
 
@@ -110,12 +112,14 @@ class RenderClient:
         version: int | None = None,
         seconds: float = 60.0,
         rows_per_request: int = 16_384,
+        patient: bool = True,
         tls: Tls | None = None,
     ):
         self._model_name = model_name
         self._version = version
         self._seconds = seconds
         self._rows_per_request = rows_per_request
+        self._patient = patient
         target = _target(servers)
         # A list of addresses is no name that a certificate could bear.
         options = [*_OPTIONS, ("grpc.default_authority", servers[0])]
@@ -145,10 +149,12 @@ class RenderClient:
         """The versions of the model, newest first."""
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = self._model_name
+        if self._version is not None:
+            request.model_spec.version.value = self._version
         self._connect()
         try:
             response = self._models.GetModelStatus(
-                request, timeout=self._seconds, wait_for_ready=True
+                request, timeout=self._seconds, wait_for_ready=self._patient
             )
         except grpc.RpcError as error:
             raise _server_error(error) from None
@@ -316,7 +322,7 @@ class RenderClient:
             for name, values in inputs.items():
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(values[rows]))
             return self._prediction.Predict.future(
-                request, timeout=self._seconds, wait_for_ready=True
+                request, timeout=self._seconds, wait_for_ready=self._patient
             )
 
         def answer(index: int, future: grpc.Future) -> Any:
@@ -376,6 +382,10 @@ def _decode(proto: Any) -> np.ndarray:
 
 def _target(servers: Sequence[str]) -> str:
     """What a channel connects to: one name, whose addresses take turns, or a list of addresses."""
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ServerError(f"{server}: expected host:port")
     if len(servers) == 1:
         return f"dns:///{servers[0]}"
     addresses = []
@@ -383,8 +393,8 @@ def _target(servers: Sequence[str]) -> str:
         host, _, port = server.rpartition(":")
         try:
             found = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
-        except (OSError, ValueError) as error:
-            raise ServerError(f"{server}: expected host:port: {error}") from None
+        except OSError as error:
+            raise ServerError(f"{server}: {error.strerror}") from None
         addresses += ["{}:{}".format(*each[4]) for each in found]
     return f"ipv4:{','.join(addresses)}"
 
@@ -393,5 +403,5 @@ def _server_error(error: grpc.RpcError) -> ServerError:
     """In one line: the code, and what the server said."""
     details = " ".join((error.details() or "").split())
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        details += " (the server is gone, or needs longer)"
+        details = "no answer in time: the server is gone, or needs longer"
     return ServerError(f"{error.code().name}: {details}")

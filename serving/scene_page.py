@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
-import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -16,9 +14,9 @@ import viser
 import viser.transforms
 import websockets.asyncio.server
 
+from serving.ports import check_free
 from serving.refinement import Look, Refinement
 from serving.render_client import RenderClient, RenderedView
-from tfnerf.errors import UserError
 from tfnerf.images import color_depth, color_map, opaque_depth, to_8bit
 
 _SHOWN = ("color", "depth", "opacity")
@@ -29,6 +27,8 @@ _FIRST_HEIGHT = 256
 _FIELDS_OF_VIEW = (0.02, 3.0)
 _ASPECTS = (0.1, 10.0)
 _JPEG_QUALITY = 90
+_LEAST_JPEG = 300
+"""Height from which on pictures are sent as JPEG, pixels."""
 
 
 class ScenePage:
@@ -50,7 +50,7 @@ class ScenePage:
         self._name = name
         self._scene = client.describe()
         self._browsers: dict[int, _Browser] = {}
-        _check_free(host, port)
+        check_free(host, port)
         with _own_pages_only(), contextlib.redirect_stdout(io.StringIO()):  # a table of addresses
             self.server = _Server(host, port, label=name, verbose=False)
         # It logs a traceback for whatever is no request, so anyone could fill the log.
@@ -64,7 +64,8 @@ class ScenePage:
         """Stops serving."""
         for browser in list(self._browsers.values()):
             browser.close()
-        self.server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.server.stop()
 
     # On viser's event loop, so that a browser is never closed before it is open.
     async def _open(self, handle: viser.ClientHandle) -> None:
@@ -137,7 +138,9 @@ class _Browser:
             picture = color_view(
                 self._view, self._shown.value, self._scene["near"], self._scene["far"]
             )
-            self._handle.scene.set_background_image(picture, "jpeg", jpeg_quality=_JPEG_QUALITY)
+            # JPEG's blotches would be enlarged with a small picture.
+            kind: Literal["png", "jpeg"] = "png" if len(picture) < _LEAST_JPEG else "jpeg"
+            self._handle.scene.set_background_image(picture, kind, jpeg_quality=_JPEG_QUALITY)
 
 
 @contextlib.contextmanager
@@ -162,17 +165,6 @@ def _own_pages_only() -> Iterator[None]:
         yield
     finally:
         websockets.asyncio.server.serve = serve  # type: ignore[misc]
-
-
-def _check_free(host: str, port: int) -> None:
-    """Raises UserError if the port cannot be had; viser would take the next that is free."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.create_server((host, port), family=family):
-            pass
-    except OSError as error:
-        text = os.strerror(error.errno) if error.errno else error
-        raise UserError(f"--port={port}: cannot listen on {host}:{port}: {text}") from None
 
 
 def color_view(view: RenderedView, shown: str, near: float, far: float) -> np.ndarray:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from serving.ports import address, check_free
 from tfnerf import command_line
 from tfnerf.errors import UserError
 
@@ -38,17 +39,21 @@ _MODEL_CONFIG_FILE = flags.DEFINE_string(
     "model_config_file", None, "Instead: a models.config of TF Serving with several models."
 )
 _POLL_SECONDS = flags.DEFINE_float(
-    "poll_seconds", 1.0, "Between looks for new versions.", lower_bound=0.01
+    "poll_seconds", 1.0, "Seconds between looks for new versions.", lower_bound=0.01
 )
 _NUM_RUNNING = flags.DEFINE_integer("max_running", 2, "Requests that run at once.", 1)
 _NUM_WAITING = flags.DEFINE_integer(
     "max_waiting", 64, "Requests that wait for their turn; more are UNAVAILABLE.", 0
 )
-_MAX_ROWS = flags.DEFINE_integer("max_rows", 1 << 20, "Rays or points a request.", 1, 1 << 24)
-_MAX_PIXELS = flags.DEFINE_integer("max_pixels", 1 << 22, "Pixels of pictures a request.", 1)
+_MAX_ROWS = flags.DEFINE_integer(
+    "max_rows", 1 << 20, "Rays or points that a request may hold.", 1, 1 << 24
+)
+_MAX_PIXELS = flags.DEFINE_integer(
+    "max_pixels", 1 << 22, "Pixels that the pictures of a request may have together.", 1
+)
 _METRICS_PORT = flags.DEFINE_integer("metrics_port", None, "Port for Prometheus.", 1, 65535)
 _STOP_SECONDS = flags.DEFINE_float(
-    "stop_seconds", 30.0, "What SIGTERM leaves to requests; then they are cut off.", lower_bound=0
+    "stop_seconds", 30.0, "Seconds that SIGTERM leaves to requests before they are cut off.", 0
 )
 _TLS_CERTIFICATE = flags.DEFINE_string("tls_certificate", None, "PEM file: of the server.")
 _TLS_KEY = flags.DEFINE_string("tls_key", None, "PEM file: its private key.")
@@ -91,7 +96,7 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     server.start()
     metrics.watch(models)
-    _log.info("serving", extra={"address": _address(port), "ready": models.ready()})
+    _log.info("serving", extra={"address": address(_HOST.value, port), "ready": models.ready()})
     stop.wait()
     _log.info("stopping")
     health.enter_graceful_shutdown()
@@ -108,7 +113,10 @@ def _configs() -> list[ModelConfig]:
     from serving.models_config import read_models_config
 
     if _MODEL_CONFIG_FILE.value:
-        return read_models_config(Path(_MODEL_CONFIG_FILE.value))
+        try:
+            return read_models_config(Path(_MODEL_CONFIG_FILE.value))
+        except UserError as error:
+            raise UserError(f"--model_config_file={error}") from None
     if not _MODEL_NAME.value or not _MODEL_BASE_PATH.value:
         raise UserError("--model_name and --model_base_path: expected both")
     base_path = Path(_MODEL_BASE_PATH.value)
@@ -186,23 +194,19 @@ def _read(flag: str, path: str) -> bytes:
 
 def _listen(server: grpc.Server, credentials: grpc.ServerCredentials | None) -> int:
     """Binds the port, and returns which it is."""
-    address = _address(_PORT.value)
+    check_free(_HOST.value, _PORT.value)
+    where = address(_HOST.value, _PORT.value)
     listen: Callable[[], int] = (
-        (lambda: server.add_insecure_port(address))
+        (lambda: server.add_insecure_port(where))
         if credentials is None
-        else (lambda: server.add_secure_port(address, credentials))
+        else (lambda: server.add_secure_port(where, credentials))
     )
     try:
         return listen()
     except RuntimeError:
         raise UserError(
-            f"--port={_PORT.value}: cannot listen on {address}: in use, or the TLS files are wrong"
+            f"--port={_PORT.value}: cannot listen on {where}: do the TLS files fit?"
         ) from None
-
-
-def _address(port: int) -> str:
-    host = f"[{_HOST.value}]" if ":" in _HOST.value else _HOST.value
-    return f"{host}:{port}"
 
 
 class _JsonFormatter(logging.Formatter):

@@ -35,7 +35,8 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=set_limits,
+        # Forking runs gRPC's handlers, which do not survive it; without limits nothing is forked.
+        preexec_fn=set_limits if limits else None,
     )
 
 

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -120,12 +120,27 @@ def base_path(tmp_path: Path, version: Path) -> Path:
     return folder
 
 
+Serve = Callable[..., Server]
+
+
 @pytest.fixture
-def server(base_path: Path) -> Iterator[Server]:
-    running = Server("--model_name=disc", f"--model_base_path={base_path}", "--max_rows=100000")
-    yield running
-    running.process.kill()
-    running.process.wait()
+def serve() -> Iterator[Serve]:
+    """Starts servers, which end with the test whatever happens."""
+    started: list[Server] = []
+
+    def start_one(*arguments: str, port: int = 0) -> Server:
+        started.append(Server(*arguments, port=port))
+        return started[-1]
+
+    yield start_one
+    for each in started:
+        each.process.kill()
+        each.process.wait()
+
+
+@pytest.fixture
+def server(serve: Serve, base_path: Path) -> Server:
+    return serve("--model_name=disc", f"--model_base_path={base_path}", "--max_rows=100000")
 
 
 def stub_of(server: Server) -> Any:
@@ -205,10 +220,10 @@ def test_sigterm_finishes_what_runs(server: Server) -> None:
     assert [line["message"] for line in server.lines[-2:]] == ["version unloaded", "stopped"]
 
 
-def test_a_killed_server_does_not_cost_a_frame(base_path: Path) -> None:
+def test_a_killed_server_does_not_cost_a_frame(serve: Serve, base_path: Path) -> None:
     """The client goes on when the server is back."""
     arguments = ["--model_name=disc", f"--model_base_path={base_path}"]
-    first = Server(*arguments)
+    first = serve(*arguments)
     port = int(first.address.rpartition(":")[2])
     cameras = Cameras.pinhole(orbit_path(1), 600, 500, 700.0)
     with RenderClient([first.address], "disc", seconds=60) as client:
@@ -218,7 +233,7 @@ def test_a_killed_server_does_not_cost_a_frame(base_path: Path) -> None:
             frame = pool.submit(client.render, cameras, 0, rays_done.append)
             wait_until(lambda: len(rays_done) >= 2)
             first.stop(signal.SIGKILL)
-            second = Server(*arguments, port=port)
+            second = serve(*arguments, port=port)
             found = frame.result()
     second.stop()
     np.testing.assert_array_equal(found.rgb, expected.rgb)
@@ -263,9 +278,9 @@ def requests_of(metrics_port: int) -> dict[str, float]:
     return {code: float(count) for code, count in found}
 
 
-def test_a_client_takes_turns_between_servers(base_path: Path) -> None:
+def test_a_client_takes_turns_between_servers(serve: Serve, base_path: Path) -> None:
     arguments = ["--model_name=disc", f"--model_base_path={base_path}"]
-    servers = [Server(*arguments, f"--metrics_port={port}") for port in (18_595, 18_596)]
+    servers = [serve(*arguments, f"--metrics_port={port}") for port in (18_595, 18_596)]
     cameras = Cameras.pinhole(orbit_path(1), 300, 400, 400.0)
     with RenderClient([server.address for server in servers], "disc") as client:
         both = client.render(cameras, 0)
@@ -277,13 +292,17 @@ def test_a_client_takes_turns_between_servers(base_path: Path) -> None:
 
 
 def test_servers_with_different_versions_make_whole_pictures(
-    base_path: Path, version: Path, other_version: Path, tmp_path: Path
+    serve: Serve,
+    base_path: Path,
+    version: Path,
+    other_version: Path,
+    tmp_path: Path,
 ) -> None:
     """As while a new version reaches one server after the other."""
     newer = tmp_path / "newer"
     newer.mkdir()
     publish(other_version, newer, 2)
-    servers = [Server("--model_name=disc", f"--model_base_path={p}") for p in (base_path, newer)]
+    servers = [serve("--model_name=disc", f"--model_base_path={p}") for p in (base_path, newer)]
     cameras = Cameras.pinhole(orbit_path(1), 100, 200, 200.0)
     expected = {}
     for number, server in enumerate(servers, 1):
@@ -321,6 +340,7 @@ def test_client_command(server: Server, tmp_path: Path) -> None:
         (["render", *common, "--output=frame.gif"], "expected a name that ends in .png"),
         (["smell", *common], "expected one of status"),
         (["status", common[0], "--model_name=x"], "NOT_FOUND"),
+        (["status", "--server=localhost", "--model_name=x"], "localhost: expected host:port"),
     ):
         output = run("serving.client", *wrong, status=1)
         assert message in output and len(output.splitlines()) == 1
@@ -383,11 +403,11 @@ def test_a_full_queue_is_unavailable_and_deadlines_hold() -> None:
     waiting.join()
 
 
-def test_requests_of_clients_that_have_gone_are_not_run(base_path: Path) -> None:
+def test_requests_of_clients_that_have_gone_are_not_run(serve: Serve, base_path: Path) -> None:
     """They leave the queue when their turn comes; the one that runs is finished."""
     port = 18_597
     arguments = [f"--model_base_path={base_path}", "--max_running=1", f"--metrics_port={port}"]
-    server = Server("--model_name=disc", *arguments)
+    server = serve("--model_name=disc", *arguments)
     stub = stub_of(server)
     many = {name: np.tile(value, [10_000, 1]) for name, value in RAYS.items()}
     answers = [stub.Predict.future(request_of(many), timeout=60) for _ in range(6)]
@@ -492,7 +512,9 @@ def test_hostile_requests_get_a_status_and_do_no_harm(server: Server) -> None:
     assert memory_of(server.process) < before + 50_000
 
 
-def test_several_models_and_a_reload(base_path: Path, version: Path, tmp_path: Path) -> None:
+def test_several_models_and_a_reload(
+    serve: Serve, base_path: Path, version: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "models" / "other"
     other.mkdir()
     for number in (3, 5, 7):
@@ -504,7 +526,7 @@ def test_several_models_and_a_reload(base_path: Path, version: Path, tmp_path: P
         "model_version_policy { specific { versions: 3 versions: 5 } } "
         'version_labels { key: "stable" value: 3 } } }'
     )
-    server = Server(f"--model_config_file={config}")
+    server = serve(f"--model_config_file={config}")
     try:
         stub = stub_of(server)
         assert (
@@ -635,9 +657,9 @@ def test_a_version_that_failed_is_tried_again(
 
 
 def test_a_reload_takes_nothing_away_before_it_has_something_better(
-    base_path: Path, version: Path, tmp_path: Path
+    serve: Serve, base_path: Path, version: Path, tmp_path: Path
 ) -> None:
-    server = Server("--model_name=disc", f"--model_base_path={base_path}")
+    server = serve("--model_name=disc", f"--model_base_path={base_path}")
     models = model_service_pb2_grpc.ModelServiceStub(grpc.insecure_channel(server.address))
 
     def reload(config: str) -> None:
@@ -679,8 +701,8 @@ def test_a_reload_takes_nothing_away_before_it_has_something_better(
     assert server.stop() == 0
 
 
-def test_requests_without_a_deadline_wait_for_their_turn(base_path: Path) -> None:
-    server = Server("--model_name=disc", f"--model_base_path={base_path}", "--max_running=1")
+def test_requests_without_a_deadline_wait_for_their_turn(serve: Serve, base_path: Path) -> None:
+    server = serve("--model_name=disc", f"--model_base_path={base_path}", "--max_running=1")
     many = {name: np.tile(value, [3000, 1]) for name, value in RAYS.items()}
     answers = [stub_of(server).Predict.future(request_of(many)) for _ in range(4)]
     assert [answer.result().model_spec.version.value for answer in answers] == [1, 1, 1, 1]
@@ -696,10 +718,10 @@ HUGE = {
 """A picture that takes many minutes."""
 
 
-def test_a_deadline_stops_what_runs(base_path: Path) -> None:
+def test_a_deadline_stops_what_runs(serve: Serve, base_path: Path) -> None:
     """Whoever comes next need not wait for an answer that nobody wants."""
     arguments = [f"--model_base_path={base_path}", "--max_running=1", "--max_pixels=20000000"]
-    server = Server("--model_name=disc", *arguments)
+    server = serve("--model_name=disc", *arguments)
     stub = stub_of(server)
     with pytest.raises(grpc.RpcError) as caught:
         stub.Predict(request_of(HUGE, "render_view"), timeout=1)
@@ -708,9 +730,9 @@ def test_a_deadline_stops_what_runs(base_path: Path) -> None:
     assert server.stop() == 0
 
 
-def test_sigterm_cuts_off_what_takes_too_long(base_path: Path) -> None:
+def test_sigterm_cuts_off_what_takes_too_long(serve: Serve, base_path: Path) -> None:
     arguments = [f"--model_base_path={base_path}", "--max_pixels=20000000", "--stop_seconds=0.5"]
-    server = Server("--model_name=disc", *arguments)
+    server = serve("--model_name=disc", *arguments)
     answer = stub_of(server).Predict.future(request_of(HUGE, "render_view"))
     time.sleep(1)
     assert server.stop() == 0
@@ -742,14 +764,21 @@ def test_calls_that_stall_do_not_silence_health(server: Server) -> None:
     forever.set()
 
 
-def test_tls_metrics_and_health(base_path: Path, tmp_path: Path) -> None:
+def test_a_port_in_use_is_said_in_one_line(server: Server, base_path: Path) -> None:
+    flag = f"--port={server.address.rpartition(':')[2]}"
+    arguments = ["--model_name=disc", f"--model_base_path={base_path}", flag]
+    output = run("serving.server", *arguments, status=1)
+    assert output == (f"error: {flag}: cannot listen on {server.address}: Address already in use\n")
+
+
+def test_tls_metrics_and_health(serve: Serve, base_path: Path, tmp_path: Path) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    server = Server(
+    server = serve(
         "--model_name=disc",
         f"--model_base_path={base_path}",
         f"--tls_certificate={certificate}",

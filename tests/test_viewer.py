@@ -133,11 +133,11 @@ def test_a_moving_camera_is_shown_coarsely_and_then_finely(client: RenderClient)
         refinement.look(look_at_scene(client, 1080, frame))
         wait_until(lambda: len(shown.views) > already)  # noqa: B023
     last = look_at_scene(client, 90, 7)
+    expected = client.render(last.cameras(90), 0).rgb
     refinement.look(last)
-    wait_until(lambda: 90 in shown.heights())
+    wait_until(lambda: np.array_equal(shown.views[-1].rgb, expected))
     refinement.close()
     assert 1080 not in shown.heights()
-    np.testing.assert_array_equal(shown.views[-1].rgb, client.render(last.cameras(90), 0).rgb)
 
 
 def test_a_server_that_comes_back_is_seen_again(base_path: Path) -> None:
@@ -145,14 +145,14 @@ def test_a_server_that_comes_back_is_seen_again(base_path: Path) -> None:
     server = start_server(base_path, port)
     shown = Shown()
     try:
-        with RenderClient([f"127.0.0.1:{port}"], "patches", seconds=2) as client:
+        with RenderClient([f"127.0.0.1:{port}"], "patches", patient=False) as client:
             look = look_at_scene(client, 32)
             server.kill()
             server.communicate()
             refinement = Refinement(client, shown.show, shown.failures.append)
             refinement.look(look)
             wait_until(lambda: bool(shown.failures))
-            assert "DEADLINE_EXCEEDED" in shown.failures[0]
+            assert shown.failures[0].startswith("UNAVAILABLE: ")
             assert not shown.views
             server = start_server(base_path, port)
             wait_until(lambda: 32 in shown.heights())

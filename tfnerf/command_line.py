@@ -28,7 +28,11 @@ def run(main: Callable[..., int | None], *, with_arguments: bool = False) -> Non
     def guarded(arguments: list[str]) -> None:
         sys.exit(_guarded(main, arguments[1:], with_arguments))
 
-    app.run(guarded, flags_parser=_parse_flags)
+    try:
+        app.run(guarded, flags_parser=_parse_flags)
+    except BrokenPipeError:  # whoever reads the help has seen enough
+        _close_stdout()
+        sys.exit(1)
 
 
 def run_module(name: str) -> None:
@@ -89,11 +93,16 @@ def _guarded(main: Callable[..., int | None], arguments: list[str], with_argumen
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever reads our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _close_stdout() -> None:
+    """So that what is still to be written goes nowhere, without an error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _log_to_stderr() -> None:
