@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +51,12 @@ def finish(process: subprocess.Popen, status: int = 0) -> str:
 def run(module: str, *arguments: str, status: int = 0) -> str:
     """Runs a command to its end and returns what it printed."""
     return finish(start(module, *arguments), status)
+
+
+def run_all(commands: list[tuple[str, list[str]]], status: int = 0) -> list[str]:
+    """Runs commands, some at a time, and returns what each printed."""
+    with futures.ThreadPoolExecutor(3) as pool:
+        return list(pool.map(lambda each: run(each[0], *each[1], status=status), commands))
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:

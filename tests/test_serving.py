@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import run, start, wait_until
+from commands import run, run_all, start, wait_until
 from google.protobuf import text_format
 from small import NETWORK, RENDERING, small_scene
 from tensorflow_serving.apis import (
@@ -335,14 +335,15 @@ def test_client_command(server: Server, tmp_path: Path) -> None:
     arguments = [f"--points={tmp_path / 'points.npy'}", f"--output={tmp_path / 'points.npz'}"]
     run("serving.client", "points", *common, *arguments)
     assert np.load(tmp_path / "points.npz")["rgb"].shape == (5, 3)
-    for wrong, message in (
+    mistakes = [
         (["render", *common, "--frame=9"], "--frame=9: expected less than 4"),
         (["render", *common, "--output=frame.gif"], "expected a name that ends in .png"),
         (["smell", *common], "expected one of status"),
         (["status", common[0], "--model_name=x"], "NOT_FOUND"),
         (["status", "--server=localhost", "--model_name=x"], "localhost: expected host:port"),
-    ):
-        output = run("serving.client", *wrong, status=1)
+    ]
+    outputs = run_all([("serving.client", wrong) for wrong, _ in mistakes], status=1)
+    for (_, message), output in zip(mistakes, outputs):
         assert message in output and len(output.splitlines()) == 1
 
 

@@ -12,7 +12,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import trimesh
-from commands import finish, run, start, wait_for
+from commands import finish, run, run_all, start, wait_for
 from small import small_config
 from trained import STEP, make_run
 
@@ -118,42 +118,44 @@ def test_mesh_and_comparison_commands(two_runs: tuple[Path, Path]) -> None:
     assert lines[0].startswith("run,scene,step") and len(lines) == 3
 
 
-@pytest.mark.parametrize(
-    ("module", "arguments", "message"),
-    [
-        ("evaluate", [], "--run_dir: not given"),
-        ("evaluate", ["--run_dir=nowhere"], "--run_dir=nowhere: no such folder"),
-        ("render", ["--run_dir=configs"], "--run_dir=configs: found no flags.txt"),
-        ("evaluate", ["--run_dir=RUN", "--split=dev"], "--split=dev"),
-        ("evaluate", ["--run_dir=RUN", "--compare=RUN"], "--run_dir and --compare: expected one"),
-        ("render", ["--run_dir=RUN", "--keyframes=nowhere.json"], "nowhere.json: no such file"),
-        ("render", ["--run_dir=RUN", "--keyframes=NAN"], "frame 1: the pose has numbers that are"),
-        ("render", ["--run_dir=RUN", "--resolution_factor=0"], "--resolution_factor=0.0: expect"),
-        ("render", ["--run_dir=RUN", "--resolution_factor=nan"], "--resolution_factor=nan: expect"),
-        ("mesh", ["--run_dir=RUN", "--density_threshold=1e9"], "nothing is so dense"),
-        ("mesh", ["--run_dir=RUN", "--bounds=1,2,3"], "--bounds=1,2,3: expected x0,y0,z0,x1"),
-        ("mesh", ["--run_dir=RUN", "--bounds=0,0,0,1,nan,1"], "--bounds=0,0,0,1,nan,1: expected"),
-        ("import_weights", ["--coarse=nowhere.npy", "--fine=other.npy"], "nowhere.npy: no such"),
-        ("import_weights", ["--coarse=a.npy"], "--fine=None: found --num_fine_samples=128"),
-        ("import_weights", [], "--coarse"),
-        ("convert_config", ["nowhere.txt"], "nowhere.txt: no such file"),
-    ],
-)
-def test_mistakes_end_in_one_line(
-    module: str, arguments: list[str], message: str, tmp_path: Path
-) -> None:
+MISTAKES: list[tuple[str, list[str], str]] = [
+    ("evaluate", [], "--run_dir: not given"),
+    ("evaluate", ["--run_dir=nowhere"], "--run_dir=nowhere: no such folder"),
+    ("render", ["--run_dir=configs"], "--run_dir=configs: found no flags.txt"),
+    ("evaluate", ["--run_dir=RUN", "--split=dev"], "--split=dev"),
+    ("evaluate", ["--run_dir=RUN", "--compare=RUN"], "--run_dir and --compare: expected one"),
+    ("render", ["--run_dir=RUN", "--keyframes=nowhere.json"], "nowhere.json: no such file"),
+    ("render", ["--run_dir=RUN", "--keyframes=NAN"], "frame 1: the pose has numbers that are"),
+    ("render", ["--run_dir=RUN", "--resolution_factor=0"], "--resolution_factor=0.0: expect"),
+    ("render", ["--run_dir=RUN", "--resolution_factor=nan"], "--resolution_factor=nan: expect"),
+    ("mesh", ["--run_dir=RUN", "--density_threshold=1e9"], "nothing is so dense"),
+    ("mesh", ["--run_dir=RUN", "--bounds=1,2,3"], "--bounds=1,2,3: expected x0,y0,z0,x1"),
+    ("mesh", ["--run_dir=RUN", "--bounds=0,0,0,1,nan,1"], "--bounds=0,0,0,1,nan,1: expected"),
+    ("import_weights", ["--coarse=nowhere.npy", "--fine=other.npy"], "nowhere.npy: no such"),
+    ("import_weights", ["--coarse=a.npy"], "--fine=None: found --num_fine_samples=128"),
+    ("import_weights", [], "--coarse"),
+    ("convert_config", ["nowhere.txt"], "nowhere.txt: no such file"),
+]
+
+
+def test_mistakes_end_in_one_line(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     pose = np.eye(4).tolist()
     broken = [[float("nan")] * 4] * 4
     keyframes = {"frames": [{"transform_matrix": matrix} for matrix in (pose, broken)]}
     (tmp_path / "keyframes.json").write_text(json.dumps(keyframes))
-    names = {"RUN": str(folder), "NAN": str(tmp_path / "keyframes.json")}
-    for name, path in names.items():
-        arguments = [argument.replace(name, path) for argument in arguments]
+
+    def path_of(argument: str) -> str:
+        return argument.replace("RUN", str(folder)).replace("NAN", str(tmp_path / "keyframes.json"))
+
     before = files(folder)
-    output = run(f"tfnerf.{module}", *arguments, status=1)
-    assert message in output
-    assert len(output.splitlines()) == 1, output
+    commands = [
+        (f"tfnerf.{module}", [path_of(argument) for argument in arguments])
+        for module, arguments, _ in MISTAKES
+    ]
+    for (*_, message), output in zip(MISTAKES, run_all(commands, status=1)):
+        assert message in output
+        assert len(output.splitlines()) == 1, output
     assert files(folder) == before
 
 
