@@ -97,10 +97,7 @@ def _measure_chunk(client: RenderClient) -> None:
 def _measure_frame(servable: Servable, client: RenderClient) -> None:
     cameras = client.camera_path()
     cameras = cameras.resized(_SIDE / max(cameras.height, cameras.width))
-    pixels = np.arange(cameras.height * cameras.width)
-    rays = cameras[:1].rays(
-        0 * pixels, pixels // cameras.width, pixels % cameras.width, pixel_centers=True
-    )
+    rays = cameras.image_rays(0, pixel_centers=True)
     inputs = {"origins": rays.origins.numpy(), "directions": rays.directions.numpy()}
     alone, served = _in_turns(
         lambda: servable.run("serving_default", inputs),

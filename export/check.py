@@ -133,10 +133,8 @@ def _check_view(servable: Servable, scene: Scene) -> None:
             "width": size,
         },
     )
-    row, column = np.mgrid[:_PICTURE_SIZE, :_PICTURE_SIZE].reshape(2, -1)
-    rays = Cameras.pinhole(pose, _PICTURE_SIZE, _PICTURE_SIZE, focal).rays(
-        np.zeros_like(row), row, column, pixel_centers=scene.pixel_centers
-    )
+    camera = Cameras.pinhole(pose, _PICTURE_SIZE, _PICTURE_SIZE, focal)
+    rays = camera.image_rays(0, pixel_centers=scene.pixel_centers)
     inputs = {"origins": rays.origins.numpy(), "directions": rays.directions.numpy()}
     answer = servable.run("serving_default", inputs)
     pixels = imageio.imread(io.BytesIO(picture["image"][0])).reshape(-1, 3) / 255

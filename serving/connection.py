@@ -13,7 +13,8 @@ from tfnerf import command_line
 from tfnerf.errors import UserError
 
 if TYPE_CHECKING:
-    from serving.render_client import RenderClient, Tls
+    from serving.channel import Tls
+    from serving.render_client import RenderClient
 
 _SERVER = flags.DEFINE_list("server", ["localhost:8500"], "host:port, or several of them.")
 _MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the model.")
@@ -50,7 +51,8 @@ def open_client(**options: Any) -> Iterator[RenderClient]:
     """
     name = model_name()
     command_line.import_tensorflow()
-    from serving.render_client import RenderClient, ServerError
+    from serving.channel import ServerError
+    from serving.render_client import RenderClient
 
     try:
         with RenderClient(

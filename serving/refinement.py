@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from serving.render_client import RenderClient, RenderedView, ServerError
+from serving.channel import ServerError
+from serving.render_client import RenderClient, RenderedView
 from tfnerf.cameras import Cameras
 
 _COARSE_SECONDS = 0.15
@@ -51,7 +52,7 @@ class Refinement:
 
     The first picture is as coarse as it must be to come at once, and is always finished, so that
     there is something to see during a movement. When the camera stays where it is, others follow,
-    each of twice the height of the one before; they are given up as soon as it moves.
+    each finer than the one before; they are given up as soon as it moves.
 
     Args:
       client: of the scene.
@@ -72,8 +73,7 @@ class Refinement:
         self._condition = threading.Condition()
         self._next: Look | None = None
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="refinement", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="refinement", daemon=True).start()
 
     def look(self, look: Look) -> None:
         """Looks at this instead from now on."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import collections
+import functools
 import json
 import math
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -21,45 +21,14 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving.channel import ServerError, Tls, open_channel, server_error, wait_until_connected
 from tfnerf.cameras import Cameras
 
 _IN_FLIGHT = 4
 _MOST_RESENDS = 4
 """Of a chunk to a server that does not have the version; another one may."""
-_CONNECT_SECONDS = 10.0
-"""That a first connection may take."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 """Seconds before everything is asked for again."""
-_SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "methodConfig": [
-        {
-            "name": [{}],
-            "retryPolicy": {
-                "maxAttempts": 5,
-                "initialBackoff": "0.2s",
-                "maxBackoff": "5s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-}
-_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    # Larger requests than this are not retried, and the default is less than a chunk.
-    ("grpc.per_rpc_retry_buffer_size", 64 << 20),
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-]
-
-
-Tls = tuple[bytes | None, bytes | None, bytes | None]
-
-
-class ServerError(Exception):
-    """A server answered with an error, or not at all; one line."""
 
 
 class VersionStatus(NamedTuple):
@@ -89,16 +58,14 @@ class RenderClient:
     """Asks one or several servers for a model; a context manager.
 
     Args:
-      servers: host:port of each; they take turns. Several are looked up once, and with TLS their
-        certificates must bear the name of the first.
+      servers: host:port of each; they take turns, see `open_channel`.
       model_name: of the model.
       version: of it; None: the newest.
       seconds: that a request may take.
       rows_per_request: rays or points in one.
       patient: to wait, as long as a request may take, for a server that is gone to come back; else
         that is an error after some seconds.
-      tls: contents of PEM files: authority or None for the usual ones, and key and certificate of
-        the client or None; None: without TLS.
+      tls: what to encrypt with; None: without TLS.
 
     Raises:
       ServerError: the name of a server cannot be looked up.
@@ -120,14 +87,7 @@ class RenderClient:
         self._seconds = seconds
         self._rows_per_request = rows_per_request
         self._patient = patient
-        target = _target(servers)
-        # A list of addresses is no name that a certificate could bear.
-        options = [*_OPTIONS, ("grpc.default_authority", servers[0])]
-        if tls is None:
-            self._channel = grpc.insecure_channel(target, options)
-        else:
-            credentials = grpc.ssl_channel_credentials(*tls)
-            self._channel = grpc.secure_channel(target, credentials, options)
+        self._channel = open_channel(servers, tls)
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
         self._connected = False
@@ -157,7 +117,7 @@ class RenderClient:
                 request, timeout=self._seconds, wait_for_ready=self._patient
             )
         except grpc.RpcError as error:
-            raise _server_error(error) from None
+            raise server_error(error) from None
         state = get_model_status_pb2.ModelVersionStatus.State
         return [
             VersionStatus(each.version, state.Name(each.state), each.status.error_message)
@@ -166,15 +126,15 @@ class RenderClient:
 
     def describe(self) -> dict[str, Any]:
         """What the scene is; see `describe_scene` in docs/serving.md."""
-        if self._scene is None:
-            outputs, self._scene_version = self._predict(
-                "describe_scene", {"index": np.zeros(1, np.int32)}
-            )
+        scene = self._scene  # another thread may forget it meanwhile
+        if scene is None:
+            outputs, version = self._predict("describe_scene", {"index": np.zeros(1, np.int32)})
             try:
-                self._scene = dict(json.loads(outputs["scene"][0]))
+                scene = dict(json.loads(outputs["scene"][0]))
             except (LookupError, ValueError, TypeError):
                 raise ServerError("describe_scene: found no description of a scene") from None
-        return self._scene
+            self._scene, self._scene_version = scene, version
+        return scene
 
     def camera_path(self) -> Cameras:
         """The cameras that the scene proposes, in world coordinates."""
@@ -202,13 +162,7 @@ class RenderClient:
         Raises:
           ServerError: it cannot be had.
         """
-        pixels = np.arange(cameras.height * cameras.width)
-        rays = cameras[view : view + 1].rays(
-            np.zeros_like(pixels),
-            pixels // cameras.width,
-            pixels % cameras.width,
-            pixel_centers=self.describe()["pixel_centers"],
-        )
+        rays = cameras.image_rays(view, pixel_centers=self.describe()["pixel_centers"])
         outputs, version = self.render_rays(rays.origins.numpy(), rays.directions.numpy(), progress)
         if version != self._scene_version:
             self._scene = None  # another version may describe another scene
@@ -266,7 +220,7 @@ class RenderClient:
         try:
             parts = self._ask_for_all(signature, inputs, progress)
         except grpc.RpcError as error:
-            raise _server_error(error) from None
+            raise server_error(error) from None
         names = parts[0].outputs.keys()
         decoded = [{name: _decode(part.outputs[name]) for name in names} for part in parts]
         joined = {name: np.concatenate([part[name] for part in decoded]) for name in names}
@@ -314,26 +268,8 @@ class RenderClient:
 
         def send(index: int) -> grpc.Future:
             rows = slice(index * most, (index + 1) * most)
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = self._model_name
-            request.model_spec.signature_name = signature
-            if version is not None:
-                request.model_spec.version.value = version
-            for name, values in inputs.items():
-                request.inputs[name].CopyFrom(tf.make_tensor_proto(values[rows]))
-            return self._prediction.Predict.future(
-                request, timeout=self._seconds, wait_for_ready=self._patient
-            )
-
-        def answer(index: int, future: grpc.Future) -> Any:
-            for _ in range(_MOST_RESENDS):
-                try:
-                    return future.result()
-                except grpc.RpcError as error:
-                    if not (index and self._is_gone(error)):
-                        raise
-                future = send(index)
-            return future.result()
+            chunk = {name: values[rows] for name, values in inputs.items()}
+            return self._send(signature, chunk, version)
 
         waiting: collections.deque[tuple[int, grpc.Future]] = collections.deque()
         try:
@@ -342,25 +278,43 @@ class RenderClient:
                 last = index == num_chunks - 1
                 while waiting and (index == 0 or len(waiting) == _IN_FLIGHT or last):
                     first, future = waiting.popleft()
-                    response = answer(first, future)
+                    response = self._result(future, functools.partial(send, first), first > 0)
                     version = response.model_spec.version.value
                     yield response, min(most, num_rows - first * most)
         finally:
             for _, future in waiting:
                 future.cancel()
 
+    def _send(
+        self, signature: str, inputs: Mapping[str, np.ndarray], version: int | None
+    ) -> grpc.Future:
+        """Asks for one chunk."""
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = self._model_name
+        request.model_spec.signature_name = signature
+        if version is not None:
+            request.model_spec.version.value = version
+        for name, values in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+        return self._prediction.Predict.future(
+            request, timeout=self._seconds, wait_for_ready=self._patient
+        )
+
+    def _result(self, future: grpc.Future, resend: Callable[[], grpc.Future], pinned: bool) -> Any:
+        """The response to a chunk, from a server that does have the version if there is one."""
+        for _ in range(_MOST_RESENDS):
+            try:
+                return future.result()
+            except grpc.RpcError as error:
+                if not (pinned and self._is_gone(error)):
+                    raise
+            future = resend()
+        return future.result()
+
     def _connect(self) -> None:
-        """Waits for a first connection, so that a wrong address is said soon."""
-        if self._connected:
-            return
-        seconds = min(self._seconds, _CONNECT_SECONDS)
-        try:
-            grpc.channel_ready_future(self._channel).result(seconds)
-        except grpc.FutureTimeoutError:
-            raise ServerError(
-                f"no connection within {seconds:g} s: no server there, or TLS does not fit"
-            ) from None
-        self._connected = True
+        if not self._connected:
+            wait_until_connected(self._channel, self._seconds)
+            self._connected = True
 
 
 def _decode(proto: Any) -> np.ndarray:
@@ -378,30 +332,3 @@ def _decode(proto: Any) -> np.ndarray:
     # They are the last field and packed, so the serialized message ends with them.
     tail = proto.SerializeToString()[-4 * count :] if count else b""
     return np.frombuffer(tail, "<f4").reshape(shape)
-
-
-def _target(servers: Sequence[str]) -> str:
-    """What a channel connects to: one name, whose addresses take turns, or a list of addresses."""
-    for server in servers:
-        host, _, port = server.rpartition(":")
-        if not host or not port.isdecimal():
-            raise ServerError(f"{server}: expected host:port")
-    if len(servers) == 1:
-        return f"dns:///{servers[0]}"
-    addresses = []
-    for server in servers:
-        host, _, port = server.rpartition(":")
-        try:
-            found = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
-        except OSError as error:
-            raise ServerError(f"{server}: {error.strerror}") from None
-        addresses += ["{}:{}".format(*each[4]) for each in found]
-    return f"ipv4:{','.join(addresses)}"
-
-
-def _server_error(error: grpc.RpcError) -> ServerError:
-    """In one line: the code, and what the server said."""
-    details = " ".join((error.details() or "").split())
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        details = "no answer in time: the server is gone, or needs longer"
-    return ServerError(f"{error.code().name}: {details}")

@@ -35,9 +35,10 @@ from tensorflow_serving.apis import (
 from export.served_scene import ServedScene
 from export.warm_up import write_warm_up
 from serving.admission import Admission
+from serving.channel import ServerError
 from serving.models import Model, ModelConfig
 from serving.models_config import read_models_config
-from serving.render_client import RenderClient, ServerError, _decode
+from serving.render_client import RenderClient, _decode
 from serving.servable import Servable
 from serving.status import RequestError
 from tfnerf.camera_paths import orbit_path, to_4x4
@@ -351,8 +352,7 @@ def test_a_view_equals_its_rays_in_one_request(server: Server, version: Path) ->
     cameras = Cameras.pinhole(orbit_path(2), 150, 200, 220.0)
     with RenderClient([server.address], "disc") as client:
         view = client.render(cameras, 1)
-    pixels = np.arange(150 * 200)
-    rays = cameras[1:].rays(0 * pixels, pixels // 200, pixels % 200, pixel_centers=True)
+    rays = cameras.image_rays(1, pixel_centers=True)
     servable = Servable(version)
     expected = servable.run(
         "serving_default",

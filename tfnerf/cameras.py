@@ -116,6 +116,24 @@ class Cameras:
         viewdirs = directions / tf.norm(directions, axis=-1, keepdims=True)
         return Rays(pose[:, :, 3], directions, viewdirs)
 
+    def image_rays(self, view: int, *, pixel_centers: bool) -> Rays:
+        """Rays through all pixels of one camera, row by row.
+
+        Args:
+          view: index of the camera.
+          pixel_centers: as for `rays`.
+
+        Returns:
+          Rays [H * W].
+        """
+        pixels = np.arange(self.height * self.width)
+        return self.rays(
+            np.full_like(pixels, view),
+            pixels // self.width,
+            pixels % self.width,
+            pixel_centers=pixel_centers,
+        )
+
 
 def distort(points: tf.Tensor, distortion: tf.Tensor) -> tf.Tensor:
     """Where the lens moves points of the image plane (Brown 1966, as in OpenCV).
