@@ -522,3 +522,24 @@ def test_two_exports_do_not_write_to_one_folder(tmp_path: Path) -> None:
     ):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("kind", ["moved", "ndc"])
+def test_a_sharp_scene_in_a_world_of_its_own_is_exported(tmp_path: Path, kind: str) -> None:
+    # Coordinates are rounded on the way from the world, and sharp scenes feel it: the samples of
+    # many rays move. That is no fault of the export.
+    model = model_of(position_frequencies=10)
+    model.set_weights([4 * weight for weight in model.get_weights()])
+    scene = scene_of(kind)
+    path = save(tmp_path / "1", model, scene)
+    check_version(path, model, scene, SETTINGS, rays_of(scene, 500))
+
+
+def test_a_world_too_far_for_32_bits_is_not_exported(tmp_path: Path) -> None:
+    """Map coordinates are in the millions, and there 32 bits tell half units apart."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = 5e6
+    model, scene = model_of(), dataclasses.replace(scene_of("blender"), scene_to_world=matrix)
+    path = save(tmp_path / "1", model, scene)
+    with pytest.raises(UserError, match=r"found .*% of rays changed by rounding of world coord"):
+        check_version(path, model, scene, SETTINGS, rays_of(scene, 100))
