@@ -23,6 +23,9 @@ from tfnerf.errors import UserError
 
 if TYPE_CHECKING:
     from serving.render_client import RenderClient
+    from tfnerf.cameras import Cameras
+
+_FRAMES_THROUGH_KEYFRAMES = 120
 
 flags.adopt_module_key_flags(connection)
 _OUTPUT = flags.DEFINE_string(
@@ -36,7 +39,9 @@ _KEYFRAMES = flags.DEFINE_string(
     "JSON file with a list `frames` of objects with a `transform_matrix`, world coordinates: the "
     "cameras of render; path goes smoothly through them.",
 )
-_NUM_FRAMES = flags.DEFINE_integer("num_frames", 120, "Of a path through keyframes.", 2)
+_NUM_FRAMES = flags.DEFINE_integer(
+    "num_frames", None, "Of a path; default: those of the scene's, or 120 through keyframes.", 2
+)
 _FRAME = flags.DEFINE_integer("frame", 0, "Which camera to render.", 0)
 _RESOLUTION_FACTOR = flags.DEFINE_float(
     "resolution_factor", 1.0, "Size against the training images.", 0.01, 16
@@ -90,22 +95,31 @@ def _render(client: RenderClient) -> None:
 
 
 def _path(client: RenderClient) -> None:
-    from tfnerf.camera_paths import interpolated
     from tfnerf.images import to_8bit, write_video
     from tfnerf.progress import progress_bar
 
     path = _output(".mp4")
-    cameras = client.camera_path()
-    keyframes = _keyframes(at_least=2)
-    if keyframes is not None:
-        cameras = client.cameras(interpolated(keyframes, _NUM_FRAMES.value))
-    cameras = cameras.resized(_RESOLUTION_FACTOR.value)
+    cameras = _path_cameras(client).resized(_RESOLUTION_FACTOR.value)
     with progress_bar(path.name, len(cameras) * cameras.height * cameras.width) as progress:
         frames = (
             to_8bit(client.render(cameras, index, progress).rgb) for index in range(len(cameras))
         )
         write_video(path, frames, _FPS.value)
     print(f"{path}: {len(cameras)} frames of {cameras.width} x {cameras.height} pixels")
+
+
+def _path_cameras(client: RenderClient) -> Cameras:
+    """The scene's path, or one through keyframes, with the number of frames that is asked for."""
+    from tfnerf.camera_paths import interpolated
+
+    keyframes = _keyframes(at_least=2)
+    if keyframes is not None:
+        num_frames = _NUM_FRAMES.value or _FRAMES_THROUGH_KEYFRAMES
+        return client.cameras(interpolated(keyframes, num_frames))
+    cameras = client.camera_path()
+    if _NUM_FRAMES.value is None:
+        return cameras
+    return client.cameras(interpolated(cameras.camera_to_world, _NUM_FRAMES.value))
 
 
 def _keyframes(at_least: int) -> np.ndarray | None:

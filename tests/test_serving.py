@@ -324,6 +324,8 @@ def test_client_command(server: Server, tmp_path: Path) -> None:
     assert json.loads(run("serving.client", "describe", *common)) == SCENE
     output = run("serving.client", "path", *common, f"--output={tmp_path / 'path.mp4'}")
     assert "4 frames of 16 x 12 pixels" in output
+    fewer = run("serving.client", "path", *common, "--num_frames=2", f"--output={tmp_path}/2.mp4")
+    assert "2 frames of 16 x 12 pixels" in fewer
     frames = [{"transform_matrix": to_4x4(pose).tolist()} for pose in orbit_path(4)[1:3]]
     (tmp_path / "path.json").write_text(json.dumps({"frames": frames}))
     own = [f"--keyframes={tmp_path / 'path.json'}", f"--output={tmp_path / 'own.png'}"]
