@@ -30,8 +30,9 @@ gallery: demo
 	$(BIN)/python -m tfnerf.inspect --picture=docs/images/inspect.png
 	$(BIN)/python -m docs.gallery --run_dir=runs/demo
 
+# Two files at a time: most of a test's time goes by in starting processes.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
