@@ -221,35 +221,36 @@ class RenderClient:
             parts = self._ask_for_all(signature, inputs, progress)
         except grpc.RpcError as error:
             raise server_error(error) from None
-        names = parts[0].outputs.keys()
-        decoded = [{name: _decode(part.outputs[name]) for name in names} for part in parts]
-        joined = {name: np.concatenate([part[name] for part in decoded]) for name in names}
-        return joined, parts[0].model_spec.version.value
+        outputs = {
+            name: np.concatenate(
+                [_decode(part.outputs[name], num_rows) for part, num_rows in parts]
+            )
+            for name in parts[0][0].outputs
+        }
+        return outputs, parts[0][0].model_spec.version.value
 
     def _ask_for_all(
         self,
         signature: str,
         inputs: Mapping[str, np.ndarray],
         progress: Callable[[int], object] | None,
-    ) -> list[Any]:
-        """The responses to all chunks, from one version; begins again if that is let go of."""
+    ) -> list[tuple[Any, int]]:
+        """As `_answers`, from one version; begins again if that is let go of."""
         give_up, pause = math.inf, _FIRST_PAUSE
         while True:
-            parts: list[Any] = []
-            num_done = 0
+            parts: list[tuple[Any, int]] = []
             try:
-                for part, num_rows in self._answers(signature, inputs):
+                for part in self._answers(signature, inputs):
                     parts.append(part)
-                    num_done += num_rows
                     if progress is not None:
-                        progress(num_rows)
+                        progress(part[1])
                 return parts
             except grpc.RpcError as error:
                 give_up = min(give_up, time.monotonic() + self._seconds)
                 if not (parts and self._is_gone(error)) or time.monotonic() >= give_up:
                     raise
             if progress is not None:
-                progress(-num_done)
+                progress(-sum(num_rows for _, num_rows in parts))
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -317,18 +318,24 @@ class RenderClient:
             self._connected = True
 
 
-def _decode(proto: Any) -> np.ndarray:
-    """A tensor in either of its encodings, without a loop over its values."""
+def _decode(proto: Any, num_rows: int) -> np.ndarray:
+    """A tensor [num_rows, ...] in either of its encodings, without a loop over its values."""
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
-    if proto.dtype == tf.string.as_datatype_enum:
-        return np.array(proto.string_val, object).reshape(shape)
-    if proto.dtype != tf.float32.as_datatype_enum:
-        raise ServerError(f"found an output of dtype {proto.dtype}, expected float32 or string")
+    if not shape or shape[0] != num_rows or min(shape) < 0:
+        raise ServerError(f"found an output of shape {shape} for {num_rows} rows")
+    try:
+        if proto.dtype == tf.string.as_datatype_enum:
+            return np.array(proto.string_val, object).reshape(shape)
+        if proto.dtype == tf.float32.as_datatype_enum:
+            return np.frombuffer(_float_bytes(proto), "<f4").reshape(shape)
+    except ValueError:
+        raise ServerError(f"found an output of other size than its shape {shape}") from None
+    raise ServerError(f"found an output of dtype {proto.dtype}, expected float32 or string")
+
+
+def _float_bytes(proto: Any) -> bytes:
     if proto.tensor_content:
-        return np.frombuffer(proto.tensor_content, np.float32).reshape(shape)
-    count = int(np.prod(shape))
-    if len(proto.float_val) != count:
-        raise ServerError(f"found {len(proto.float_val)} values for shape {shape}")
+        return bytes(proto.tensor_content)
     # They are the last field and packed, so the serialized message ends with them.
-    tail = proto.SerializeToString()[-4 * count :] if count else b""
-    return np.frombuffer(tail, "<f4").reshape(shape)
+    message = proto.SerializeToString()
+    return bytes(message[len(message) - 4 * len(proto.float_val) :])

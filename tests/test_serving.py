@@ -24,6 +24,7 @@ from commands import run, run_all, start, wait_until
 from google.protobuf import text_format
 from small import NETWORK, RENDERING, small_scene
 from tensorflow_serving.apis import (
+from tensorflow.core.framework import tensor_pb2
     get_model_status_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
@@ -373,11 +374,32 @@ def test_both_encodings_of_outputs_are_decoded(rng: np.random.Generator) -> None
     del listed.float_val[:]
     listed.float_val.extend(values.ravel().tolist())
     for proto in (content, listed):
-        np.testing.assert_array_equal(_decode(proto), values)
-    assert _decode(tf.make_tensor_proto(np.zeros([0, 3], np.float32))).shape == (0, 3)
-    del listed.float_val[7:]
-    with pytest.raises(ServerError, match="found 7 values"):
-        _decode(listed)
+        np.testing.assert_array_equal(_decode(proto, 50), values)
+    assert _decode(tf.make_tensor_proto(np.zeros([0, 3], np.float32)), 0).shape == (0, 3)
+
+
+def float_answer(shape: list[int], **contents: object) -> Any:
+    dimensions = [{"size": size} for size in shape]
+    return tensor_pb2.TensorProto(
+        dtype=tf.float32.as_datatype_enum, tensor_shape={"dim": dimensions}, **contents
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (float_answer([5, 3], float_val=[0.0] * 7), "other size than its shape"),
+        (float_answer([5, 3], tensor_content=bytes(61)), "other size"),
+        (float_answer([5, 1 << 40], tensor_content=bytes(8)), "other size"),
+        (float_answer([4, 3], tensor_content=bytes(48)), r"shape \[4, 3\] for 5 rows"),
+        (float_answer([5, -1], tensor_content=bytes(60)), r"shape \[5, -1\]"),
+        (float_answer([], tensor_content=bytes(4)), r"shape \[\] for 5 rows"),
+        (tf.make_tensor_proto(np.zeros([5, 3], np.int32)), "dtype 3"),
+    ],
+)
+def test_answers_of_other_sizes_than_asked_for_are_refused(answer: Any, message: str) -> None:
+    with pytest.raises(ServerError, match=message):
+        _decode(answer, 5)
 
 
 def test_a_full_queue_is_unavailable_and_deadlines_hold() -> None:
