@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -28,6 +28,7 @@ from tfnerf.errors import UserError
 if TYPE_CHECKING:
     import grpc
 
+    from serving.metrics import Metrics
     from serving.models import ModelConfig, Models
 
 _log = logging.getLogger("serving.server")
@@ -76,6 +77,7 @@ def main() -> None:
         )
     credentials = _credentials()
     command_line.import_tensorflow()
+    from serving.health import Health
     from serving.metrics import Metrics
     from serving.models import Models
 
@@ -87,7 +89,8 @@ def main() -> None:
             metrics.serve(_HOST.value, _METRICS_PORT.value)
         except OSError as error:
             raise UserError(f"--metrics_port={_METRICS_PORT.value}: {error.strerror}") from None
-    server, health = _make_server(models, metrics)
+    server = _make_server(models, metrics)
+    health = Health(models, server)
     port = _listen(server, credentials)
     # Before anyone is answered: after a restart clients had better wait than hear of no model.
     models.start()
@@ -99,7 +102,7 @@ def main() -> None:
     _log.info("serving", extra={"address": address(_HOST.value, port), "ready": models.ready()})
     stop.wait()
     _log.info("stopping")
-    health.enter_graceful_shutdown()
+    health.stop()
     server.stop(_STOP_SECONDS.value).wait(_STOP_SECONDS.value + _LAST_SECONDS)
     if models.stop(_LAST_SECONDS):
         _log.info("stopped")
@@ -125,10 +128,9 @@ def _configs() -> list[ModelConfig]:
     return [ModelConfig(_MODEL_NAME.value, base_path)]
 
 
-def _make_server(models: Models, metrics: Any) -> tuple[grpc.Server, Any]:
-    """A server with all services, and the one that tells of its health."""
+def _make_server(models: Models, metrics: Metrics) -> grpc.Server:
+    """A server that predicts and manages models."""
     import grpc
-    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
     from serving.admission import Admission
@@ -152,24 +154,7 @@ def _make_server(models: Models, metrics: Any) -> tuple[grpc.Server, Any]:
         PredictionService(models, admission, limits, metrics), server
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), server)
-    # With threads of its own, so that calls which stall do not make it silent.
-    pool = futures.ThreadPoolExecutor(2, thread_name_prefix="health")
-    healthy = health.HealthServicer(experimental_thread_pool=pool)
-    health.HealthServicer.Check.experimental_thread_pool = pool
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-
-    def update_health() -> None:
-        status = health_pb2.HealthCheckResponse
-        state = status.SERVING if models.ready() else status.NOT_SERVING
-        for service in ("", "tensorflow.serving.PredictionService"):
-            healthy.set(service, state)
-        for model in models.all():
-            answers = status.SERVING if model.available else status.NOT_SERVING
-            healthy.set(model.config.name, answers)
-
-    models.on_change(update_health)
-    update_health()
-    return server, healthy
+    return server
 
 
 def _credentials() -> grpc.ServerCredentials | None:

@@ -22,9 +22,10 @@ import pytest
 import tensorflow as tf
 from commands import run, run_all, start, wait_until
 from google.protobuf import text_format
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from small import NETWORK, RENDERING, small_scene
-from tensorflow_serving.apis import (
 from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
@@ -147,6 +148,12 @@ def server(serve: Serve, base_path: Path) -> Server:
 
 def stub_of(server: Server) -> Any:
     return prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(server.address))
+
+
+def health_of(channel: grpc.Channel, service: str = "") -> str:
+    request = health_pb2.HealthCheckRequest(service=service)
+    answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=30)
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
 def request_of(inputs: dict[str, np.ndarray], signature: str = "", name: str = "disc") -> Any:
@@ -557,11 +564,13 @@ def test_several_models_and_a_reload(
         assert (
             stub.Predict(request_of(RAYS, name="other"), timeout=30).model_spec.version.value == 5
         )
+        channel = grpc.insecure_channel(server.address)
+        assert health_of(channel, "disc") == "SERVING"
         labelled = request_of(RAYS, name="other")
         labelled.model_spec.version_label = "stable"
         assert stub.Predict(labelled, timeout=30).model_spec.version.value == 3
 
-        models = model_service_pb2_grpc.ModelServiceStub(grpc.insecure_channel(server.address))
+        models = model_service_pb2_grpc.ModelServiceStub(channel)
         reload = model_management_pb2.ReloadConfigRequest()
         only_other = f'model_config_list {{ config {{ name: "other" base_path: "{other}" }} }}'
         text_format.Parse(only_other, reload.config)
@@ -572,6 +581,8 @@ def test_several_models_and_a_reload(
         with pytest.raises(grpc.RpcError) as caught:
             stub.Predict(request_of(RAYS), timeout=30)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert health_of(channel, "disc") == "NOT_SERVING"
+        assert health_of(channel, "other") == health_of(channel) == "SERVING"
         status = get_model_status_pb2.GetModelStatusRequest()
         status.model_spec.name = "other"
 
@@ -768,8 +779,6 @@ def test_sigterm_cuts_off_what_takes_too_long(serve: Serve, base_path: Path) -> 
 
 def test_calls_that_stall_do_not_silence_health(server: Server) -> None:
     """Calls whose message never comes hold all threads for requests."""
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
     channel = grpc.insecure_channel(server.address)
     stall = channel.stream_unary("/tensorflow.serving.PredictionService/Predict")
     forever = threading.Event()
@@ -780,10 +789,8 @@ def test_calls_that_stall_do_not_silence_health(server: Server) -> None:
 
     stalled = [stall.future(nothing()) for _ in range(100)]
     time.sleep(1)
-    health = health_pb2_grpc.HealthStub(grpc.insecure_channel(server.address))
     for service in ("", "disc"):
-        answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=30)
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert health_of(grpc.insecure_channel(server.address), service) == "SERVING"
     for call in stalled:
         call.cancel()
     forever.set()
@@ -797,8 +804,6 @@ def test_a_port_in_use_is_said_in_one_line(server: Server, base_path: Path) -> N
 
 
 def test_tls_metrics_and_health(serve: Serve, base_path: Path, tmp_path: Path) -> None:
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
@@ -831,9 +836,7 @@ def test_tls_metrics_and_health(serve: Serve, base_path: Path, tmp_path: Path) -
         ):
             plain.status()
         credentials = grpc.ssl_channel_credentials(pem, key.read_bytes(), pem)
-        health = health_pb2_grpc.HealthStub(grpc.secure_channel(address, credentials))
-        answer = health.Check(health_pb2.HealthCheckRequest(), timeout=30)
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        assert health_of(grpc.secure_channel(address, credentials)) == "SERVING"
         text = urllib.request.urlopen("http://127.0.0.1:18599/metrics", timeout=30).read().decode()
         assert 'tfnerf_requests_total{code="OK",method="Predict",model="disc"}' in text
         assert 'tfnerf_run_seconds_count{model="disc",signature="serving_default"}' in text
