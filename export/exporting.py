@@ -64,7 +64,7 @@ def export(
     """
     scene = run.scene()
     settings = _settings(run.config.rendering, num_coarse_samples, num_fine_samples)
-    model = _rounded(run, DTYPES[dtype])
+    model = _as_served(run, DTYPES[dtype])
     description = describe_scene(run, scene, settings, dtype)
     served = ServedScene(model, scene, settings, DTYPES[dtype], json.dumps(description))
     views = scene.held_out or scene.train
@@ -94,9 +94,10 @@ def _settings(
     return settings
 
 
-def _rounded(run: TrainedRun, dtype: tf.DType) -> NeRF:
-    """The networks with weights as they will be stored."""
-    model = NeRF.from_settings(run.config.network, with_fine=run.model.fine is not None)
+def _as_served(run: TrainedRun, dtype: tf.DType) -> NeRF:
+    """The networks with weights as they will be stored, computing in float32."""
+    network = dataclasses.replace(run.config.network, mixed_precision=False)
+    model = NeRF.from_settings(network, with_fine=run.model.fine is not None)
     model.set_weights(
         [tf.cast(tf.cast(weight, dtype), tf.float32).numpy() for weight in run.model.get_weights()]
     )
