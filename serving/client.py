@@ -46,7 +46,12 @@ _FRAME = flags.DEFINE_integer("frame", 0, "Which camera to render.", 0)
 _RESOLUTION_FACTOR = flags.DEFINE_float(
     "resolution_factor", 1.0, "Size against the training images.", 0.01, 16
 )
-_POINTS = flags.DEFINE_string("points", None, "A .npy file, [N, 3] float, world coordinates.")
+_POINTS = flags.DEFINE_string(
+    "points",
+    None,
+    "A .npy file, world coordinates: points [N, 3], or [N, 6] with the directions that they are "
+    "seen along; default: -z.",
+)
 _FPS = flags.DEFINE_integer("fps", 30, "Frames a second of the video.", 1)
 
 
@@ -135,24 +140,29 @@ def _query(client: RenderClient) -> None:
     from tfnerf.files import write_file
 
     path = _output(".npz")
-    points = _read_points()
-    rgb, density = client.query_points(points, np.tile([0.0, 0.0, -1.0], [len(points), 1]))
+    points, viewdirs = _read_points()
+    rgb, density = client.query_points(points, viewdirs)
     buffer = io.BytesIO()
     np.savez(buffer, rgb=rgb, density=density)
     write_file(path, buffer.getvalue())
-    print(f"{path}: colour and density of {len(points)} points, seen along -z")
+    print(f"{path}: colour and density of {len(points)} points")
 
 
-def _read_points() -> np.ndarray:
+def _read_points() -> tuple[np.ndarray, np.ndarray]:
+    """Points [N, 3] of the file, and the directions [N, 3] that they are seen along."""
+    expected = "expected numbers [N, 3], or [N, 6] with directions"
     if not _POINTS.value:
-        raise UserError("--points: not given, expected a .npy file of [N, 3] numbers")
+        raise UserError(f"--points: not given, expected a .npy file; in it {expected}")
     try:
-        points = np.load(_POINTS.value, allow_pickle=False)
+        rows = np.load(_POINTS.value, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"--points={_POINTS.value}: not readable as .npy: {error}") from None
-    if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
-        raise UserError(f"--points={_POINTS.value}: found shape {points.shape}, expected [N, 3]")
-    return points
+    if rows.ndim != 2 or rows.shape[1] not in (3, 6) or rows.dtype.kind not in "fiu":
+        found = f"{rows.dtype} {list(rows.shape)}"
+        raise UserError(f"--points={_POINTS.value}: found {found}, {expected}")
+    if rows.shape[1] == 6:
+        return rows[:, :3], rows[:, 3:]
+    return rows, np.tile([0.0, 0.0, -1.0], [len(rows), 1])
 
 
 def _output(suffix: str) -> Path:

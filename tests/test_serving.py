@@ -346,6 +346,14 @@ def test_client_command(server: Server, tmp_path: Path) -> None:
     arguments = [f"--points={tmp_path / 'points.npy'}", f"--output={tmp_path / 'points.npz'}"]
     run("serving.client", "points", *common, *arguments)
     assert np.load(tmp_path / "points.npz")["rgb"].shape == (5, 3)
+    rows = np.random.default_rng(0).normal(size=[5, 6])
+    np.save(tmp_path / "points.npy", rows)
+    run("serving.client", "points", *common, *arguments)
+    with RenderClient([server.address], "disc") as client:
+        rgb, density = client.query_points(rows[:, :3], rows[:, 3:])
+    found = np.load(tmp_path / "points.npz")
+    np.testing.assert_allclose(found["rgb"], rgb, atol=1e-6)
+    np.testing.assert_allclose(found["density"], density, rtol=1e-5)
     mistakes = [
         (["render", *common, "--frame=9"], "--frame=9: expected less than 4"),
         (["render", *common, "--output=frame.gif"], "expected a name that ends in .png"),
