@@ -10,6 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
+from serving.version_folders import MOST_VERSION
 from tfnerf import command_line
 from tfnerf.config import define_run_flags, run_arguments
 from tfnerf.errors import UserError
@@ -20,7 +21,7 @@ _MODEL_NAME = flags.DEFINE_string(
     "model_name", None, "That it will be served under; default: the name of the folder."
 )
 _VERSION = flags.DEFINE_integer(
-    "version", None, "Its number; default: the next that is free.", lower_bound=1
+    "version", None, "Its number; default: the next that is free.", 1, MOST_VERSION
 )
 _KEEP = flags.DEFINE_integer(
     "keep",

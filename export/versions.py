@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from serving.version_folders import list_versions
+from serving.version_folders import MOST_VERSION, list_versions
 from tfnerf.errors import UserError
-from tfnerf.files import REMOVED, flush_folder, make_folder, remove_folder, sole_writer
+from tfnerf.files import (
+    REMOVED,
+    UNFINISHED,
+    flush_folder,
+    make_folder,
+    remove_folder,
+    sole_writer,
+)
 
-_UNFINISHED = ".unfinished"
+_ASIDE = rf"\.\d+{re.escape(UNFINISHED)}"
+_LEFT_BEHIND = re.compile(rf"{_ASIDE}|\.(\d+|{_ASIDE}){re.escape(REMOVED)}")
+"""Names of folders that were being written or removed when their process was killed."""
 
 
 def next_version(model_base_path: Path) -> int:
-    """One more than the newest."""
+    """One more than the newest; UserError if servers know no such number."""
     versions = list_versions(model_base_path)
-    return int(versions[-1].name) + 1 if versions else 1
+    number = int(versions[-1].name) + 1 if versions else 1
+    if number > MOST_VERSION:
+        raise UserError(f"{versions[-1]}: found the greatest number, expected a smaller one")
+    return number
 
 
 @contextlib.contextmanager
@@ -32,12 +45,13 @@ def new_version(model_base_path: Path, version: int) -> Iterator[Path]:
         writing to it.
     """
     final = model_base_path / str(version)
-    aside = model_base_path / f".{version}{_UNFINISHED}"
+    aside = model_base_path / f".{version}{UNFINISHED}"
     with sole_writer(make_folder(model_base_path)):
         if final.exists():
             raise UserError(f"--version={version}: found {final}; expected a number that is free")
-        for left in _left_behind(model_base_path):
-            shutil.rmtree(left, ignore_errors=True)
+        for path in model_base_path.iterdir():
+            if _LEFT_BEHIND.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
         try:
             aside.mkdir()
             yield aside
@@ -50,12 +64,6 @@ def new_version(model_base_path: Path, version: int) -> Iterator[Path]:
         finally:
             if aside.exists():
                 remove_folder(aside)
-
-
-def _left_behind(model_base_path: Path) -> list[Path]:
-    """Folders that were being written or removed when their process was killed."""
-    kinds = (_UNFINISHED, REMOVED)
-    return [path for kind in kinds for path in model_base_path.glob(f".*{kind}")]
 
 
 def remove_old_versions(model_base_path: Path, keep: int, but: Path) -> list[Path]:

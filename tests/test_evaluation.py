@@ -109,7 +109,7 @@ def test_an_evaluation_is_done_again_only_for_other_weights(tmp_path: Path) -> N
     assert times(pictures) == before
 
     (pictures / "depth" / "test_002.png").unlink()
-    (pictures / ".test_001.png.123").write_text("left by a kill")
+    (pictures / ".test_001.png.123.unfinished").write_text("left by a kill")
     evaluate_split(TrainedRun.load(str(folder)), "test")
     after = times(pictures)
     assert {name for name in before if before[name] != after[name]} == {

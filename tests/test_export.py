@@ -433,7 +433,7 @@ def test_versions_are_numbered_and_never_replaced(run_export: RunExport) -> None
 
 
 def test_names_that_are_no_integers_are_no_versions(tmp_path: Path) -> None:
-    for name in ("1", "9", "10", "7a", ".8.123", "-3", "latest"):
+    for name in ("1", "9", "10", "7a", ".8.123", "-3", "latest", "\u0663", str(1 << 63)):
         (tmp_path / name).mkdir()
     (tmp_path / "99").write_text("a file")
     assert [path.name for path in list_versions(tmp_path)] == ["1", "9", "10"]
@@ -512,6 +512,27 @@ def test_what_killed_exports_and_removals_left_is_removed(tmp_path: Path) -> Non
     with new_version(tmp_path, 3):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["3"]
+
+
+def test_hidden_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    """The folder of versions may be anyone's home."""
+    others = [".env.1", "notes/.todo.2024", ".my.removed/a", ".my.unfinished/b", ".7Xremoved/c"]
+    for name in others:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("precious")
+    with new_version(tmp_path, 3):
+        pass
+    remove_old_versions(tmp_path, 2, but=tmp_path / "3")
+    assert all((tmp_path / name).read_text() == "precious" for name in others)
+
+
+def test_a_link_to_a_version_is_removed_and_not_followed(tmp_path: Path) -> None:
+    for name in ("elsewhere", "base/2", "base/3"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "base" / "1").symlink_to(tmp_path / "elsewhere")
+    remove_old_versions(tmp_path / "base", 2, but=tmp_path / "base" / "3")
+    assert sorted(path.name for path in (tmp_path / "base").iterdir()) == ["2", "3"]
+    assert (tmp_path / "elsewhere").is_dir()
 
 
 def test_two_exports_do_not_write_to_one_folder(tmp_path: Path) -> None:

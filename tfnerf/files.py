@@ -14,8 +14,8 @@ from typing import Any
 
 from tfnerf.errors import UserError
 
-REMOVED = ".removed"
-"""How the name of a folder ends that is being removed; it begins with a dot."""
+UNFINISHED, REMOVED = ".unfinished", ".removed"
+"""How names end of what is being written or removed; they begin with a dot."""
 
 
 def write_file(path: Path, content: bytes | str) -> None:
@@ -25,7 +25,7 @@ def write_file(path: Path, content: bytes | str) -> None:
       UserError: it cannot be written; what was at `path` is still there.
     """
     data = content.encode() if isinstance(content, str) else content
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         try:
             with open(aside, "wb") as file:
@@ -72,23 +72,26 @@ def flush_folder(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder; it disappears at once, however long its files take."""
+    """Removes a folder, or a link to one; it disappears at once, however long its files take."""
+    if path.is_symlink():
+        path.unlink()
+        return
     aside = path.with_name(f".{path.name}{REMOVED}")
     shutil.rmtree(aside, ignore_errors=True)  # of a removal that was killed
     os.replace(path, aside)
     shutil.rmtree(aside)
 
 
-def _remove_unfinished(folder: Path) -> None:
+def remove_unfinished_files(folder: Path) -> None:
     """Removes what `write_file` left below a folder when it was killed."""
-    for path in folder.rglob(".*"):
-        if path.is_file() and path.suffix[1:].isdigit():
+    for path in folder.rglob(f".*{UNFINISHED}"):
+        if path.is_file() and path.stem.rpartition(".")[2].isdigit():
             path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def sole_writer(path: Path) -> Iterator[None]:
-    """Keeps others that ask for it out of a folder, and tidies up after one that was killed.
+    """Keeps others that ask for it out of a folder.
 
     Raises:
       UserError: another process is writing to it.
@@ -96,7 +99,6 @@ def sole_writer(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _remove_unfinished(path)
         yield
     except BlockingIOError:
         raise UserError(f"{path}: another process is writing to it") from None

@@ -16,7 +16,14 @@ from tfnerf.camera_paths import to_4x4, transformed
 from tfnerf.cameras import Cameras
 from tfnerf.errors import UserError
 from tfnerf.evaluation import spread
-from tfnerf.files import make_folder, remove_folder, sole_writer, to_json, write_file
+from tfnerf.files import (
+    make_folder,
+    remove_folder,
+    remove_unfinished_files,
+    sole_writer,
+    to_json,
+    write_file,
+)
 from tfnerf.images import color_map, opaque_depth, to_8bit, write_png, write_video
 from tfnerf.progress import progress_bar
 from tfnerf.renderer import Image, ImageRenderer
@@ -76,6 +83,7 @@ def render_path(
       UserError: the folder cannot be written.
     """
     with sole_writer(make_folder(folder)):
+        remove_unfinished_files(folder)
         identity = _identity(cameras, fingerprint, frozen_camera)
         _keep_only(folder, identity)
         _render_frames(renderer, scene, cameras, folder, identity, frozen_camera)

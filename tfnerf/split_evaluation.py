@@ -13,7 +13,7 @@ import numpy as np
 
 from tfnerf.errors import UserError
 from tfnerf.evaluation import Lpips, ViewQuality, color_error, measure_view, true_colors
-from tfnerf.files import make_folder, sole_writer, to_json, write_file
+from tfnerf.files import make_folder, remove_unfinished_files, sole_writer, to_json, write_file
 from tfnerf.images import color_depth, color_map, opaque_depth, truncated_to_8bit, write_png
 from tfnerf.progress import progress_bar
 from tfnerf.renderer import Image
@@ -53,6 +53,7 @@ def evaluate_split(run: TrainedRun, split: str, lpips: Lpips | None = None) -> d
     for part in (folder, folder / "depth", folder / "error"):
         make_folder(part)
     with sole_writer(folder):
+        remove_unfinished_files(folder)
         return _evaluate(run, split, scene, views, folder, lpips)
 
 
