@@ -10,6 +10,7 @@ import grpc
 
 _CONNECT_SECONDS = 10.0
 """That a first connection may take."""
+_MOST_PORT = 65535
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
@@ -47,8 +48,8 @@ def open_channel(servers: Sequence[str], tls: Tls | None) -> grpc.Channel:
     """A channel on which servers take turns, and which retries what is UNAVAILABLE.
 
     Args:
-      servers: host:port of each. Several are looked up once, and with TLS their certificates must
-        bear the name of the first.
+      servers: host:port of each. Several are looked up once, as IPv4 addresses, and with TLS their
+        certificates must bear the name of the first.
       tls: what to encrypt with; None: without TLS.
 
     Raises:
@@ -87,9 +88,11 @@ def server_error(error: grpc.RpcError) -> ServerError:
 
 def _target(servers: Sequence[str]) -> str:
     """What a channel connects to: one name, whose addresses take turns, or a list of addresses."""
+    if not servers:
+        raise ServerError("no server given, expected host:port")
     for server in servers:
         host, _, port = server.rpartition(":")
-        if not host or not port.isdecimal():
+        if not host or not port.isdecimal() or not 0 < int(port) <= _MOST_PORT:
             raise ServerError(f"{server}: expected host:port")
     if len(servers) == 1:
         return f"dns:///{servers[0]}"
@@ -100,5 +103,7 @@ def _target(servers: Sequence[str]) -> str:
             found = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
         except OSError as error:
             raise ServerError(f"{server}: {error.strerror}") from None
+        except UnicodeError:
+            raise ServerError(f"{server}: this is no name of a host") from None
         addresses += ["{}:{}".format(*each[4]) for each in found]
     return f"ipv4:{','.join(addresses)}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from serving.pem import read_pem
+from serving.version_folders import MOST_VERSION
 from tfnerf import command_line
 from tfnerf.errors import UserError
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 _SERVER = flags.DEFINE_list("server", ["localhost:8500"], "host:port, or several of them.")
 _MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the model.")
-_VERSION = flags.DEFINE_integer("version", None, "Of the model; default: the newest.", 1)
-_TIMEOUT = flags.DEFINE_float("timeout", 60.0, "Seconds that a request may take.", 0.1)
+_VERSION = flags.DEFINE_integer(
+    "version", None, "Of the model; default: the newest.", 1, MOST_VERSION
+)
+_TIMEOUT = flags.DEFINE_float("timeout", 60.0, "Seconds that a request may take.", 0.1, 1e6)
 _TLS = flags.DEFINE_bool("tls", False, "Encrypt; the other TLS flags imply it.")
 _TLS_CA = flags.DEFINE_string(
     "tls_ca", None, "PEM file: who signs the server's certificate; default: the usual authorities."
@@ -34,9 +37,12 @@ def model_name() -> str:
     Raises:
       UserError: they name none.
     """
-    if not _MODEL_NAME.value:
+    name = _MODEL_NAME.value
+    if not name:
         raise UserError("--model_name: not given, expected the name of a served model")
-    return _MODEL_NAME.value
+    if not name.isprintable():
+        raise UserError(f"--model_name={name!r}: expected printable text")
+    return name
 
 
 @contextlib.contextmanager
@@ -74,14 +80,4 @@ def _tls_files() -> Tls | None:
         raise UserError("--tls_certificate and --tls_key: expected both")
     if not (_TLS.value or _TLS_CA.value or _TLS_KEY.value):
         return None
-    return _read(_TLS_CA), _read(_TLS_KEY), _read(_TLS_CERTIFICATE)
-
-
-def _read(flag: flags.FlagHolder) -> bytes | None:
-    """The contents of the file that a flag names, if it does."""
-    if not flag.value:
-        return None
-    try:
-        return Path(flag.value).read_bytes()
-    except OSError as error:
-        raise UserError(f"--{flag.name}={flag.value}: {error.strerror}") from None
+    return read_pem(_TLS_CA), read_pem(_TLS_KEY), read_pem(_TLS_CERTIFICATE)

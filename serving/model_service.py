@@ -52,8 +52,8 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         """Serves the models of the given config instead, once they are loaded."""
         try:
             self._models.reconfigure(configs_of(request.config))
-        except ValueError as error:
-            abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except PermissionError as error:
             abort(context, grpc.StatusCode.PERMISSION_DENIED, str(error))
+        except (ValueError, OSError) as error:
+            abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return model_management_pb2.ReloadConfigResponse()

@@ -311,11 +311,12 @@ class Models:
         """The models that there are already, and new ones, loaded, where a folder is another."""
         after: dict[str, Model] = {}
         for config in configs:
+            self._check_place(config)
+        for config in configs:
             old = before.get(config.name)
             if old is not None and old.config.base_path == config.base_path:
                 after[config.name] = old
                 continue
-            self._check_place(config)
             after[config.name] = Model(config, self._notify)
             after[config.name].update()
             if old is not None and old.available and not after[config.name].available:

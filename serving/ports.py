@@ -8,18 +8,23 @@ import socket
 from tfnerf.errors import UserError
 
 
-def check_free(host: str, port: int) -> None:
-    """Raises UserError if nobody can listen there; 0 is any port."""
+def check_free(host: str, port: int, flag: str = "port") -> None:
+    """Raises UserError, which names the flag, if nobody can listen there; 0 is any port."""
+    if not host:
+        raise UserError("--host: found nothing, expected an address to listen on")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family):
             pass
+    except UnicodeError:
+        raise UserError(f"--host={host}: expected an address to listen on") from None
     except OSError as error:
         # Names that are not found have numbers of their own.
         text = (
             error.strerror if error.errno is None or error.errno < 0 else os.strerror(error.errno)
         )
-        raise UserError(f"--port={port}: cannot listen on {address(host, port)}: {text}") from None
+        where = address(host, port)
+        raise UserError(f"--{flag}={port}: cannot listen on {where}: {text}") from None
 
 
 def address(host: str, port: int) -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from serving.pem import read_pem
 from serving.ports import address, check_free
 from tfnerf import command_line
 from tfnerf.errors import UserError
@@ -40,7 +41,7 @@ _MODEL_CONFIG_FILE = flags.DEFINE_string(
     "model_config_file", None, "Instead: a models.config of TF Serving with several models."
 )
 _POLL_SECONDS = flags.DEFINE_float(
-    "poll_seconds", 1.0, "Seconds between looks for new versions.", lower_bound=0.01
+    "poll_seconds", 1.0, "Seconds between looks for new versions.", 0.01, 1e6
 )
 _NUM_RUNNING = flags.DEFINE_integer("max_running", 2, "Requests that run at once.", 1)
 _NUM_WAITING = flags.DEFINE_integer(
@@ -54,7 +55,7 @@ _MAX_PIXELS = flags.DEFINE_integer(
 )
 _METRICS_PORT = flags.DEFINE_integer("metrics_port", None, "Port for Prometheus.", 1, 65535)
 _STOP_SECONDS = flags.DEFINE_float(
-    "stop_seconds", 30.0, "Seconds that SIGTERM leaves to requests before they are cut off.", 0
+    "stop_seconds", 30.0, "Seconds that SIGTERM leaves to requests before they are cut off.", 0, 1e6
 )
 _TLS_CERTIFICATE = flags.DEFINE_string("tls_certificate", None, "PEM file: of the server.")
 _TLS_KEY = flags.DEFINE_string("tls_key", None, "PEM file: its private key.")
@@ -85,10 +86,8 @@ def main() -> None:
     models = Models(_configs(), _POLL_SECONDS.value)
     metrics = Metrics()
     if _METRICS_PORT.value:
-        try:
-            metrics.serve(_HOST.value, _METRICS_PORT.value)
-        except OSError as error:
-            raise UserError(f"--metrics_port={_METRICS_PORT.value}: {error.strerror}") from None
+        check_free(_HOST.value, _METRICS_PORT.value, "metrics_port")
+        metrics.serve(_HOST.value, _METRICS_PORT.value)
     server = _make_server(models, metrics)
     health = Health(models, server)
     port = _listen(server, credentials)
@@ -165,16 +164,9 @@ def _credentials() -> grpc.ServerCredentials | None:
         raise UserError("--tls_certificate and --tls_key: expected both")
     import grpc
 
-    pair = (_read("tls_key", _TLS_KEY.value), _read("tls_certificate", _TLS_CERTIFICATE.value))
-    client_ca = _read("tls_client_ca", _TLS_CLIENT_CA.value) if _TLS_CLIENT_CA.value else None
+    pair = (read_pem(_TLS_KEY), read_pem(_TLS_CERTIFICATE))
+    client_ca = read_pem(_TLS_CLIENT_CA)
     return grpc.ssl_server_credentials([pair], client_ca, client_ca is not None)
-
-
-def _read(flag: str, path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"--{flag}={path}: {error.strerror}") from None
 
 
 def _listen(server: grpc.Server, credentials: grpc.ServerCredentials | None) -> int:
@@ -190,7 +182,8 @@ def _listen(server: grpc.Server, credentials: grpc.ServerCredentials | None) -> 
         return listen()
     except RuntimeError:
         raise UserError(
-            f"--port={_PORT.value}: cannot listen on {where}: do the TLS files fit?"
+            f"--port={_PORT.value}: cannot listen on {where}"
+            + (": do the TLS files fit together?" if credentials else "")
         ) from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import runpy
 import sys
@@ -56,10 +57,19 @@ view = functools.partial(run_module, "serving.viewer")
 
 def _parse_flags(arguments: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(arguments)
+        rest = flags.FLAGS(arguments)
+        _check_finite()
+        return rest
     except flags.Error as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)
+
+
+def _check_finite() -> None:
+    """Raises IllegalFlagValueError for nan and inf, which the bounds of flags let pass."""
+    for name, value in flags.FLAGS.flag_values_dict().items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise flags.IllegalFlagValueError(f"flag --{name}={value}: expected a finite number")
 
 
 def import_tensorflow() -> None:
@@ -115,3 +125,4 @@ def _log_to_stderr() -> None:
     log.propagate = False
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # warns of v1 loaders
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it says there is in its errors too

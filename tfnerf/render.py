@@ -39,7 +39,7 @@ _KEYFRAMES = flags.DEFINE_string(
 _NUM_FRAMES = flags.DEFINE_integer(
     "num_frames", 120, "Frames of an orbit, a spiral or keyframes.", lower_bound=2
 )
-_FRAMES_PER_SECOND = flags.DEFINE_integer("fps", 30, "Frames a second of videos.", lower_bound=1)
+_FRAMES_PER_SECOND = flags.DEFINE_integer("fps", 30, "Frames a second of videos.", 1, 1000)
 _RESOLUTION_FACTOR = flags.DEFINE_float(
     "resolution_factor", 1.0, "Size against the training images; less for previews."
 )

@@ -75,8 +75,10 @@ def check_pose(matrix: Any, where: str) -> np.ndarray:
         raise UserError(f"{where}: the pose is not a matrix of numbers") from None
     if pose.shape not in ((4, 4), (3, 4)):
         raise UserError(f"{where}: the pose has shape {list(pose.shape)}, expected [4, 4]")
-    if not np.isfinite(pose).all():
-        raise UserError(f"{where}: the pose has numbers that are not finite")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(pose.astype(np.float32)).all()
+    if not finite:
+        raise UserError(f"{where}: the pose has numbers that are not finite in 32 bits")
     if abs(np.linalg.det(pose[:3, :3])) < 1e-6:
         raise UserError(f"{where}: the rotation of the pose is singular")
     return pose[:3]

@@ -1,0 +1,28 @@
+"""PEM files that flags name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from tfnerf.errors import UserError
+
+_BEGIN = b"-----BEGIN "
+
+
+def read_pem(flag: flags.FlagHolder[str | None]) -> bytes | None:
+    """The contents of the file that a flag names, if it does.
+
+    Raises:
+      UserError: it cannot be read, or is no PEM file.
+    """
+    if not flag.value:
+        return None
+    try:
+        contents = Path(flag.value).read_bytes()
+    except OSError as error:
+        raise UserError(f"--{flag.name}={flag.value}: {error.strerror}") from None
+    if _BEGIN not in contents:
+        raise UserError(f"--{flag.name}={flag.value}: found no PEM, expected {_BEGIN.decode()}...")
+    return contents
