@@ -11,6 +11,8 @@ points in a .npy file). Cameras are those of the scene's camera path, or of a fi
 from __future__ import annotations
 
 import json
+import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +21,13 @@ from absl import flags
 
 from serving import connection
 from tfnerf import command_line
-from tfnerf.errors import UserError
+from tfnerf.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from serving.render_client import RenderClient
     from tfnerf.cameras import Cameras
 
+_log = logging.getLogger("tfnerf.client")
 _FRAMES_THROUGH_KEYFRAMES = 120
 
 flags.adopt_module_key_flags(connection)
@@ -52,7 +55,7 @@ _POINTS = flags.DEFINE_string(
     "A .npy file, world coordinates: points [N, 3], or [N, 6] with the directions that they are "
     "seen along; default: -z.",
 )
-_FPS = flags.DEFINE_integer("fps", 30, "Frames a second of the video.", 1)
+_FPS = flags.DEFINE_integer("fps", 30, "Frames a second of the video.", 1, 1000)
 
 
 def main(*arguments: str) -> None:
@@ -100,17 +103,35 @@ def _render(client: RenderClient) -> None:
 
 
 def _path(client: RenderClient) -> None:
+    from serving.channel import ServerError
+
+    path = _output(".mp4")
+    while True:
+        version = client.scene_version
+        cameras = _path_cameras(client).resized(_RESOLUTION_FACTOR.value)
+        try:
+            _write_path(client, cameras, version, path)
+            break
+        except ServerError:
+            # Another version may be of another scene, and one video is of one.
+            if client.scene_version == version:
+                raise
+            _log.info("%s: begins again, as version %d is gone", path, version)
+    size = f"{cameras.width} x {cameras.height} pixels"
+    print(f"{path}: {len(cameras)} frames of {size}, version {version}")
+
+
+def _write_path(client: RenderClient, cameras: Cameras, version: int, path: Path) -> None:
+    """A video of one version; ServerError if there is none."""
     from tfnerf.images import to_8bit, write_video
     from tfnerf.progress import progress_bar
 
-    path = _output(".mp4")
-    cameras = _path_cameras(client).resized(_RESOLUTION_FACTOR.value)
     with progress_bar(path.name, len(cameras) * cameras.height * cameras.width) as progress:
         frames = (
-            to_8bit(client.render(cameras, index, progress).rgb) for index in range(len(cameras))
+            to_8bit(client.render(cameras, index, progress, version).rgb)
+            for index in range(len(cameras))
         )
         write_video(path, frames, _FPS.value)
-    print(f"{path}: {len(cameras)} frames of {cameras.width} x {cameras.height} pixels")
 
 
 def _path_cameras(client: RenderClient) -> Cameras:
@@ -155,11 +176,19 @@ def _read_points() -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"--points: not given, expected a .npy file; in it {expected}")
     try:
         rows = np.load(_POINTS.value, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"--points={_POINTS.value}: not readable as .npy: {error}") from None
+    except Exception as error:  # of many kinds, by what is in the file
+        text = first_line(error)
+        raise UserError(f"--points={_POINTS.value}: not readable as .npy: {text}") from None
+    if not isinstance(rows, np.ndarray):
+        raise UserError(f"--points={_POINTS.value}: found a .npz file, {expected}")
     if rows.ndim != 2 or rows.shape[1] not in (3, 6) or rows.dtype.kind not in "fiu":
         found = f"{rows.dtype} {list(rows.shape)}"
         raise UserError(f"--points={_POINTS.value}: found {found}, {expected}")
+    with np.errstate(over="ignore"):
+        rows = rows.astype(np.float32)
+    if not np.isfinite(rows).all():
+        row = int(np.argmin(np.isfinite(rows).all(-1)))
+        raise UserError(f"--points={_POINTS.value}: row {row}: found numbers that are not finite")
     if rows.shape[1] == 6:
         return rows[:, :3], rows[:, 3:]
     return rows, np.tile([0.0, 0.0, -1.0], [len(rows), 1])
@@ -169,6 +198,10 @@ def _output(suffix: str) -> Path:
     path = Path(_OUTPUT.value or f"{connection.model_name()}{suffix}")
     if path.suffix != suffix:
         raise UserError(f"--output={path}: expected a name that ends in {suffix}")
+    if not path.parent.is_dir():
+        raise UserError(f"--output={path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"--output={path}: the folder {path.parent} cannot be written to")
     return path
 
 

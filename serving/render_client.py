@@ -136,6 +136,12 @@ class RenderClient:
             self._scene, self._scene_version = scene, version
         return scene
 
+    @property
+    def scene_version(self) -> int:
+        """The version that `describe` tells of."""
+        self.describe()
+        return self._scene_version
+
     def camera_path(self) -> Cameras:
         """The cameras that the scene proposes, in world coordinates."""
         return self.cameras(np.array(self.describe()["camera_path"]["camera_to_world"]))
@@ -150,7 +156,11 @@ class RenderClient:
         return Cameras.pinhole(camera_to_world, scene["height"], scene["width"], scene["focal"])
 
     def render(
-        self, cameras: Cameras, view: int, progress: Callable[[int], object] | None = None
+        self,
+        cameras: Cameras,
+        view: int,
+        progress: Callable[[int], object] | None = None,
+        version: int | None = None,
     ) -> RenderedView:
         """Renders the view of one camera.
 
@@ -158,12 +168,15 @@ class RenderClient:
           cameras: in world coordinates.
           view: index of the one to render.
           progress: told of rays done; of a negative number where they are asked for again.
+          version: that has to answer; None: the client's.
 
         Raises:
           ServerError: it cannot be had.
         """
         rays = cameras.image_rays(view, pixel_centers=self.describe()["pixel_centers"])
-        outputs, version = self.render_rays(rays.origins.numpy(), rays.directions.numpy(), progress)
+        outputs, version = self.render_rays(
+            rays.origins.numpy(), rays.directions.numpy(), progress, version
+        )
         if version != self._scene_version:
             self._scene = None  # another version may describe another scene
         shape = (cameras.height, cameras.width)
@@ -180,29 +193,38 @@ class RenderClient:
         origins: np.ndarray,
         directions: np.ndarray,
         progress: Callable[[int], object] | None = None,
+        version: int | None = None,
     ) -> tuple[dict[str, np.ndarray], int]:
         """Renders rays.
 
         Args:
-          origins: [N, 3] float32, world coordinates.
-          directions: [N, 3] float32; depths count in their lengths.
+          origins: [N, 3], world coordinates.
+          directions: [N, 3]; depths count in their lengths.
           progress: told of rays done.
+          version: that has to answer; None: the client's.
 
         Returns:
           rgb [N, 3], depth [N], disparity [N] and opacity [N] by their names, and the version that
           answered.
+
+        Raises:
+          ServerError: they cannot be had.
+          ValueError: the arrays are of other shapes.
         """
-        inputs = {"origins": origins, "directions": directions}
-        return self._predict("serving_default", inputs, progress)
+        inputs = _as_float32(origins=origins, directions=directions)
+        return self._predict("serving_default", inputs, progress, version)
 
     def query_points(
         self, points: np.ndarray, viewdirs: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Colours [N, 3] and densities [N] of points [N, 3] seen along directions [N, 3]."""
-        outputs, _ = self._predict(
-            "query_points",
-            {"points": points.astype(np.float32), "viewdirs": viewdirs.astype(np.float32)},
-        )
+        """Colours [N, 3] and densities [N] of points [N, 3] seen along directions [N, 3].
+
+        Raises:
+          ServerError: they cannot be had.
+          ValueError: the arrays are of other shapes.
+        """
+        inputs = _as_float32(points=points, viewdirs=viewdirs)
+        outputs, _ = self._predict("query_points", inputs)
         return outputs["rgb"], outputs["density"]
 
     def _predict(
@@ -210,16 +232,20 @@ class RenderClient:
         signature: str,
         inputs: Mapping[str, np.ndarray],
         progress: Callable[[int], object] | None = None,
+        version: int | None = None,
     ) -> tuple[dict[str, np.ndarray], int]:
         """Runs a signature on rows [N, ...] in chunks, and returns what version answered.
 
         All chunks are answered by the version that answered the first, so that a new version
-        cannot tear a picture. If no server has it any more, everything is asked for again.
+        cannot tear a picture. If no server has it any more, everything is asked for again, unless
+        it has to be this `version`.
         """
         self._connect()
         try:
-            parts = self._ask_for_all(signature, inputs, progress)
+            parts = self._ask_for_all(signature, inputs, progress, version)
         except grpc.RpcError as error:
+            if self._is_gone(error):
+                self._scene = None
             raise server_error(error) from None
         outputs = {
             name: np.concatenate(
@@ -234,20 +260,22 @@ class RenderClient:
         signature: str,
         inputs: Mapping[str, np.ndarray],
         progress: Callable[[int], object] | None,
+        version: int | None,
     ) -> list[tuple[Any, int]]:
         """As `_answers`, from one version; begins again if that is let go of."""
         give_up, pause = math.inf, _FIRST_PAUSE
         while True:
             parts: list[tuple[Any, int]] = []
             try:
-                for part in self._answers(signature, inputs):
+                for part in self._answers(signature, inputs, version):
                     parts.append(part)
                     if progress is not None:
                         progress(part[1])
                 return parts
             except grpc.RpcError as error:
                 give_up = min(give_up, time.monotonic() + self._seconds)
-                if not (parts and self._is_gone(error)) or time.monotonic() >= give_up:
+                again = parts and version is None and self._is_gone(error)
+                if not again or time.monotonic() >= give_up:
                     raise
             if progress is not None:
                 progress(-sum(num_rows for _, num_rows in parts))
@@ -259,13 +287,14 @@ class RenderClient:
         return error.code() is grpc.StatusCode.NOT_FOUND and self._version is None
 
     def _answers(
-        self, signature: str, inputs: Mapping[str, np.ndarray]
+        self, signature: str, inputs: Mapping[str, np.ndarray], version: int | None
     ) -> Iterator[tuple[Any, int]]:
         """The responses to all chunks, in order, and how many rows each is about."""
         most = self._rows_per_request
         num_rows = len(next(iter(inputs.values())))
         num_chunks = max(1, -(-num_rows // most))
-        version = self._version
+        pinned = version is not None
+        version = version or self._version
 
         def send(index: int) -> grpc.Future:
             rows = slice(index * most, (index + 1) * most)
@@ -279,7 +308,8 @@ class RenderClient:
                 last = index == num_chunks - 1
                 while waiting and (index == 0 or len(waiting) == _IN_FLIGHT or last):
                     first, future = waiting.popleft()
-                    response = self._result(future, functools.partial(send, first), first > 0)
+                    resend = functools.partial(send, first)
+                    response = self._result(future, resend, pinned or first > 0)
                     version = response.model_spec.version.value
                     yield response, min(most, num_rows - first * most)
         finally:
@@ -316,6 +346,16 @@ class RenderClient:
         if not self._connected:
             wait_until_connected(self._channel, self._seconds)
             self._connected = True
+
+
+def _as_float32(**arrays: np.ndarray) -> dict[str, np.ndarray]:
+    """Arrays [N, 3] of any kind of number as messages hold them: float32 in native byte order."""
+    inputs = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+    shapes = {array.shape for array in inputs.values()}
+    if len(shapes) > 1 or not all(len(shape) == 2 and shape[1] == 3 for shape in shapes):
+        found = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+        raise ValueError(f"found {found}; expected [N, 3] each")
+    return inputs
 
 
 def _decode(proto: Any, num_rows: int) -> np.ndarray:

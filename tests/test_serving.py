@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import imageio.v3 as imageio
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import run, run_all, start, wait_until
+from commands import finish, run, run_all, start, wait_until
 from google.protobuf import text_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from small import NETWORK, RENDERING, small_scene
@@ -279,6 +280,29 @@ def test_a_swap_does_not_tear_a_picture(
     assert during.version == 1 or min(counts) < 0
 
 
+def test_a_video_is_of_one_version(
+    serve: Serve, base_path: Path, other_version: Path, tmp_path: Path
+) -> None:
+    """Another version may be of another scene, with other cameras."""
+    server = serve("--model_name=disc", f"--model_base_path={base_path}", "--metrics_port=18598")
+    path = tmp_path / "path.mp4"
+    arguments = [f"--server={server.address}", "--model_name=disc", f"--output={path}"]
+    client = start("serving.client", "path", *arguments, "--num_frames=60", "--resolution_factor=8")
+    wait_until(lambda: requests_of(18_598).get("OK", 0) > 5)
+    publish(other_version, base_path, 2)
+    output = finish(client)
+    assert "begins again, as version 1 is gone" in output
+    assert "60 frames of 128 x 96 pixels, version 2" in output
+    with RenderClient([server.address], "disc") as asking:
+        cameras = asking.camera_path().resized(8)
+        first = asking.render(cameras, 0, version=2)
+        with pytest.raises(ServerError, match=r"NOT_FOUND: .*Specific\(disc, 1\)"):
+            asking.render(cameras, 0, version=1)
+    frames = imageio.imread(path)
+    assert np.abs(frames[0] / 255 - first.rgb).mean() < 0.02
+    server.stop()
+
+
 def requests_of(metrics_port: int) -> dict[str, float]:
     """How many Predict requests a server has answered, by their code."""
     url = f"http://127.0.0.1:{metrics_port}/metrics"
@@ -354,16 +378,39 @@ def test_client_command(server: Server, tmp_path: Path) -> None:
     found = np.load(tmp_path / "points.npz")
     np.testing.assert_allclose(found["rgb"], rgb, atol=1e-6)
     np.testing.assert_allclose(found["density"], density, rtol=1e-5)
+
+
+def test_mistakes_of_the_client_end_in_one_line(server: Server, tmp_path: Path) -> None:
+    common = [f"--server={server.address}", "--model_name=disc"]
     mistakes = [
         (["render", *common, "--frame=9"], "--frame=9: expected less than 4"),
         (["render", *common, "--output=frame.gif"], "expected a name that ends in .png"),
         (["smell", *common], "expected one of status"),
         (["status", common[0], "--model_name=x"], "NOT_FOUND"),
         (["status", "--server=localhost", "--model_name=x"], "localhost: expected host:port"),
+        (["status", "--server=", "--model_name=x"], "expected host:port"),
+        (["status", "--server=a..b:1,localhost:1", "--model_name=x"], "no name of a host"),
+        (["status", "--server=localhost:99999", "--model_name=x"], "expected host:port"),
+        (["status", *common, "--timeout=inf"], "--timeout=inf"),
+        (["render", *common, "--resolution_factor=nan"], "=nan: expected a finite number"),
+        (["render", *common, "--output=/nowhere/frame.png"], "there is no folder /nowhere"),
+        (["status", *common, "--tls_ca=/etc/hostname"], "--tls_ca=/etc/hostname: found no PEM"),
     ]
+    files: dict[str, Callable[[Path], object]] = {
+        "found a .npz file": lambda path: np.savez(path.open("wb"), a=np.zeros(3)),
+        "not readable as .npy": lambda path: path.write_bytes(b"PK\x03\x04garbage"),
+        "row 1: found numbers that are not finite": lambda path: np.save(
+            path, [[0.0, 0.0, 0.0], [0.0, 1e300, 0.0]]
+        ),
+        "found complex128 [5, 3]": lambda path: np.save(path, np.zeros([5, 3], complex)),
+    }
+    for number, (message, write) in enumerate(files.items()):
+        path = tmp_path / f"points{number}.npy"
+        write(path)
+        mistakes.append((["points", *common, f"--points={path}"], message))
     outputs = run_all([("serving.client", wrong) for wrong, _ in mistakes], status=1)
     for (_, message), output in zip(mistakes, outputs):
-        assert message in output and len(output.splitlines()) == 1
+        assert message in output and len(output.splitlines()) == 1, output
 
 
 def test_a_view_equals_its_rays_in_one_request(server: Server, version: Path) -> None:
@@ -379,6 +426,24 @@ def test_a_view_equals_its_rays_in_one_request(server: Server, version: Path) ->
     error = np.abs(view.rgb.reshape(-1, 3) - expected["rgb"]).max(-1)
     assert (error > 1e-5).mean() < 0.002
     assert view.version == 1
+
+
+@pytest.mark.parametrize("kind", [">f4", "f8", "list", "strided"])
+def test_rays_may_be_of_any_kind_of_number(server: Server, kind: str) -> None:
+    def as_kind(array: np.ndarray) -> Any:
+        if kind == "list":
+            return array.tolist()
+        return np.repeat(array, 2, 0)[::2] if kind == "strided" else array.astype(kind)
+
+    origins, directions = RAYS["origins"], RAYS["directions"]
+    with RenderClient([server.address], "disc") as client:
+        expected, _ = client.render_rays(origins, directions)
+        found, _ = client.render_rays(as_kind(origins), as_kind(directions))
+        np.testing.assert_array_equal(found["rgb"], expected["rgb"])
+        rgb, _ = client.query_points(as_kind(origins), as_kind(directions))
+        np.testing.assert_array_equal(rgb, client.query_points(origins, directions)[0])
+        with pytest.raises(ValueError, match=r"origins \[7, 3\], directions \[5, 3\]"):
+            client.render_rays(origins, directions[:5])
 
 
 def test_both_encodings_of_outputs_are_decoded(rng: np.random.Generator) -> None:
@@ -732,6 +797,7 @@ def test_a_reload_takes_nothing_away_before_it_has_something_better(
             (config_of(empty), "INVALID_ARGUMENT", "disc: found no version that loads in"),
             (config_of(tmp_path / "elsewhere"), "PERMISSION_DENIED", "is outside of"),
             (config_of(Path("/etc")), "PERMISSION_DENIED", "is outside of"),
+            (config_of(base_path.parent / ("x" * 300)), "INVALID_ARGUMENT", "File name too long"),
         ):
             with pytest.raises(grpc.RpcError) as caught:
                 reload(wrong)
@@ -864,6 +930,12 @@ def test_tls_metrics_and_health(serve: Serve, base_path: Path, tmp_path: Path) -
             ["--model_name=x", "--model_base_path=configs", "--tls_key=a"],
             "--tls_certificate and --tls_key: expected both",
         ),
+        (
+            ["--model_name=x", "--tls_certificate=/etc/hostname", "--tls_key=/etc/hostname"],
+            "--tls_key=/etc/hostname: found no PEM",
+        ),
+        (["--model_name=x", "--model_base_path=configs", "--host="], "--host: found nothing"),
+        (["--model_name=x", "--stop_seconds=inf"], "--stop_seconds=inf"),
     ],
 )
 def test_mistakes_end_in_one_line(arguments: list[str], message: str) -> None:
