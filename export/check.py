@@ -23,6 +23,7 @@ from tfnerf.settings import RenderSettings
 _TOLERANCE = 1e-4
 """Against the largest value. Both compute the same; rounding is all that may differ."""
 _PICTURE_TOLERANCE = 0.6 / 255
+"""A picture has 8 bits, and rounding them is half a level."""
 _MARGIN = 3.0
 """How many times what rounding of coordinates changes in this process comes on top of that."""
 _UNSTABLE = 0.02
@@ -130,7 +131,11 @@ def _query_in_process(model: NeRF, scene: Scene, there: Rays) -> dict[str, np.nd
 
 
 def _moved(path: Path, scene: Scene, rays: Rays, world_origins: np.ndarray) -> Rays:
-    """Rays in scene coordinates, as far off as rounding in the world may bring them."""
+    """Rays in scene coordinates, as far off as rounding in the world may bring them.
+
+    Raises:
+      UserError: that is so far that no client could ask for the scene.
+    """
     largest = np.abs(world_origins).max()
     spacing = np.spacing(largest) / scene.world_scale
     if spacing > _MOST_SPACING:
@@ -170,6 +175,7 @@ def _check_view(servable: Servable, scene: Scene) -> None:
         "image": imageio.imread(io.BytesIO(picture["image"][0])).reshape(-1, 3) / 255,
         "depth": imageio.imread(io.BytesIO(picture["depth"][0])).reshape(-1) / DEPTH_LEVELS,
     }
+    # The very same rays on both sides, so nothing is moved.
     _compare(servable.path, "render_view", found, expected, expected, _PICTURE_TOLERANCE)
 
 
@@ -181,17 +187,24 @@ def _compare(
     moved: dict[str, np.ndarray],
     tolerance: float = _TOLERANCE,
 ) -> None:
-    """Compares outputs; moved: as expected, but of rays moved by as much as rounding may."""
+    """Compares outputs by their names, and raises UserError where they differ.
+
+    Args:
+      path: the version.
+      signature: what was run.
+      found: the version's.
+      expected: of this process.
+      moved: the same, of rays moved by as much as rounding may.
+      tolerance: against the largest value.
+    """
     for name, values in expected.items():
         what = f"{path}: {signature}: {name}"
         if not np.isfinite(values).all():
             raise UserError(f"{what}: the networks give NaN or infinity: not exported")
         errors = _errors(found[name], values)
-        most, rounding = (
-            np.quantile(each, 1 - _UNSTABLE) for each in (errors, _errors(moved[name], values))
-        )
+        allowed = tolerance + _MARGIN * _stable(_errors(moved[name], values))
         # NaN is no agreement either.
-        if not most <= tolerance + _MARGIN * rounding:
+        if not _stable(errors) <= allowed:
             raise UserError(
                 f"{what} differs from the same computation in this process by up to "
                 f"{errors.max():.2g}: not exported"
@@ -202,3 +215,8 @@ def _errors(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """The largest difference of each row [N], against the largest value of all."""
     errors = np.abs(found - expected).reshape(len(expected), -1).max(-1)
     return errors / max(1.0, np.abs(expected).max(initial=0))
+
+
+def _stable(errors: np.ndarray) -> float:
+    """The largest of errors [N] but for those that resampling makes unstable."""
+    return float(np.quantile(errors, 1 - _UNSTABLE))

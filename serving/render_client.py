@@ -245,7 +245,7 @@ class RenderClient:
             parts = self._ask_for_all(signature, inputs, progress, version)
         except grpc.RpcError as error:
             if self._is_gone(error):
-                self._scene = None
+                self._scene = None  # what it described may be gone with it
             raise server_error(error) from None
         outputs = {
             name: np.concatenate(
@@ -267,10 +267,10 @@ class RenderClient:
         while True:
             parts: list[tuple[Any, int]] = []
             try:
-                for part in self._answers(signature, inputs, version):
-                    parts.append(part)
+                for response, num_rows in self._answers(signature, inputs, version):
+                    parts.append((response, num_rows))
                     if progress is not None:
-                        progress(part[1])
+                        progress(num_rows)
                 return parts
             except grpc.RpcError as error:
                 give_up = min(give_up, time.monotonic() + self._seconds)

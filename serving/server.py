@@ -14,7 +14,6 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -173,13 +172,10 @@ def _listen(server: grpc.Server, credentials: grpc.ServerCredentials | None) -> 
     """Binds the port, and returns which it is."""
     check_free(_HOST.value, _PORT.value)
     where = address(_HOST.value, _PORT.value)
-    listen: Callable[[], int] = (
-        (lambda: server.add_insecure_port(where))
-        if credentials is None
-        else (lambda: server.add_secure_port(where, credentials))
-    )
     try:
-        return listen()
+        if credentials is None:
+            return server.add_insecure_port(where)
+        return server.add_secure_port(where, credentials)
     except RuntimeError:
         raise UserError(
             f"--port={_PORT.value}: cannot listen on {where}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 MOST_VERSION = (1 << 63) - 1
+"""What a ModelSpec has room for."""
 
 
 def list_versions(model_base_path: Path) -> list[Path]:
