@@ -24,7 +24,7 @@ from serving.metrics import Metrics
 from serving.models import Models
 from serving.servable import DEFAULT_SIGNATURE, Servable
 from serving.status import RequestError, abort, code_of, invalid
-from serving.tensors import to_array, to_proto
+from serving.tensors import fill, to_array
 
 _log = logging.getLogger(__name__)
 _METADATA_FIELD = "signature_def"
@@ -109,7 +109,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         response.model_spec.version.value = number
         response.model_spec.signature_name = name
         for key, value in outputs.items():
-            response.outputs[key].CopyFrom(to_proto(value, signature.outputs[key].dtype))
+            fill(response.outputs[key], value)
         return response
 
     def _check_pixels(self, inputs: dict[str, np.ndarray]) -> None:

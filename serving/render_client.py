@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import functools
 import json
 import math
 import time
@@ -22,6 +21,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.channel import ServerError, Tls, open_channel, server_error, wait_until_connected
+from serving.tensors import fill
 from tfnerf.cameras import Cameras
 
 _IN_FLIGHT = 4
@@ -85,11 +85,11 @@ class RenderClient:
         self._model_name = model_name
         self._version = version
         self._seconds = seconds
+        self._terms = {"timeout": seconds, "wait_for_ready": patient}
         self._rows_per_request = rows_per_request
-        self._patient = patient
         self._channel = open_channel(servers, tls)
-        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self._ask = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
+        self._ask_status = model_service_pb2_grpc.ModelServiceStub(self._channel).GetModelStatus
         self._connected = False
         self._scene: dict[str, Any] | None = None
         self._scene_version = 0
@@ -113,9 +113,7 @@ class RenderClient:
             request.model_spec.version.value = self._version
         self._connect()
         try:
-            response = self._models.GetModelStatus(
-                request, timeout=self._seconds, wait_for_ready=self._patient
-            )
+            response = self._ask_status(request, **self._terms)
         except grpc.RpcError as error:
             raise server_error(error) from None
         state = get_model_status_pb2.ModelVersionStatus.State
@@ -296,51 +294,59 @@ class RenderClient:
         pinned = version is not None
         version = version or self._version
 
-        def send(index: int) -> grpc.Future:
+        def request(index: int) -> predict_pb2.PredictRequest:
             rows = slice(index * most, (index + 1) * most)
             chunk = {name: values[rows] for name, values in inputs.items()}
-            return self._send(signature, chunk, version)
+            return self._request(signature, chunk, version)
 
-        waiting: collections.deque[tuple[int, grpc.Future]] = collections.deque()
+        # Alone, since it tells the version; and not as a future, which would take a thread.
+        response = self._response(request(0), None, pinned)
+        version = response.model_spec.version.value
+        yield response, min(most, num_rows)
+        waiting: collections.deque[tuple[int, Any, grpc.Future]] = collections.deque()
         try:
-            for index in range(num_chunks):
-                waiting.append((index, send(index)))
+            for index in range(1, num_chunks):
+                chunk = request(index)
+                waiting.append((index, chunk, self._ask.future(chunk, **self._terms)))
                 last = index == num_chunks - 1
-                while waiting and (index == 0 or len(waiting) == _IN_FLIGHT or last):
-                    first, future = waiting.popleft()
-                    resend = functools.partial(send, first)
-                    response = self._result(future, resend, pinned or first > 0)
-                    version = response.model_spec.version.value
+                while waiting and (len(waiting) == _IN_FLIGHT or last):
+                    first, chunk, future = waiting.popleft()
+                    response = self._response(chunk, future, pinned=True)
                     yield response, min(most, num_rows - first * most)
         finally:
-            for _, future in waiting:
+            for *_, future in waiting:
                 future.cancel()
 
-    def _send(
+    def _request(
         self, signature: str, inputs: Mapping[str, np.ndarray], version: int | None
-    ) -> grpc.Future:
-        """Asks for one chunk."""
+    ) -> predict_pb2.PredictRequest:
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self._model_name
         request.model_spec.signature_name = signature
         if version is not None:
             request.model_spec.version.value = version
         for name, values in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-        return self._prediction.Predict.future(
-            request, timeout=self._seconds, wait_for_ready=self._patient
-        )
+            fill(request.inputs[name], values)
+        return request
 
-    def _result(self, future: grpc.Future, resend: Callable[[], grpc.Future], pinned: bool) -> Any:
-        """The response to a chunk, from a server that does have the version if there is one."""
+    def _response(
+        self, request: predict_pb2.PredictRequest, future: grpc.Future | None, pinned: bool
+    ) -> predict_pb2.PredictResponse:
+        """The response to a chunk, from a server that does have the version if there is one.
+
+        Args:
+          request: of the chunk.
+          future: its response, if it has been asked for already.
+          pinned: whether it has to be the version of the request.
+        """
         for _ in range(_MOST_RESENDS):
             try:
-                return future.result()
+                return future.result() if future else self._ask(request, **self._terms)
             except grpc.RpcError as error:
                 if not (pinned and self._is_gone(error)):
                     raise
-            future = resend()
-        return future.result()
+            future = None
+        return self._ask(request, **self._terms)
 
     def _connect(self) -> None:
         if not self._connected:
@@ -374,8 +380,8 @@ def _decode(proto: Any, num_rows: int) -> np.ndarray:
 
 
 def _float_bytes(proto: Any) -> bytes:
-    if proto.tensor_content:
-        return bytes(proto.tensor_content)
+    if content := proto.tensor_content:  # once: each look at it copies it
+        return bytes(content)
     # They are the last field and packed, so the serialized message ends with them.
     message = proto.SerializeToString()
     return bytes(message[len(message) - 4 * len(proto.float_val) :])
