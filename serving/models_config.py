@@ -53,6 +53,8 @@ def _config_of(config: Any) -> ModelConfig:
         raise ValueError(f"{config.name}: model_platform is {config.model_platform!r}")
     policy = config.model_version_policy
     kind = policy.WhichOneof("policy_choice")
+    if kind == "specific" and not policy.specific.versions:
+        raise ValueError(f"{config.name}: specific names no versions, expected at least one")
     latest = {None: 1, "latest": policy.latest.num_versions or 1, "all": 0, "specific": 0}[kind]
     return ModelConfig(
         name=config.name,

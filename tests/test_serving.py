@@ -39,7 +39,7 @@ from export.served_scene import ServedScene
 from export.warm_up import write_warm_up
 from serving.admission import Admission
 from serving.channel import ServerError
-from serving.models import Model, ModelConfig
+from serving.models import Model, ModelConfig, Models
 from serving.models_config import read_models_config
 from serving.render_client import RenderClient, _decode
 from serving.servable import Servable
@@ -685,6 +685,11 @@ def test_the_shipped_models_config_is_read() -> None:
             'base_path: "/y" } }',
             "found a model twice",
         ),
+        (
+            'model_config_list { config { name: "a" base_path: "/x" '
+            "model_version_policy { specific {} } } }",
+            "a: specific names no versions",
+        ),
     ],
 )
 def test_configs_that_cannot_be_are_refused(text: str, message: str, tmp_path: Path) -> None:
@@ -809,6 +814,23 @@ def test_a_reload_takes_nothing_away_before_it_has_something_better(
         asking.result()
     assert answers == sorted(answers)
     assert server.stop() == 0
+
+
+def test_a_reload_to_a_forbidden_folder_loads_nothing(
+    base_path: Path, version: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = base_path.parent / "copy"
+    copy.mkdir()
+    publish(version, copy, 1)
+    models = Models([ModelConfig("disc", base_path)], poll_seconds=60)
+    models.update()
+    caplog.set_level("INFO", "serving.models")
+    with pytest.raises(PermissionError, match="outside of"):
+        models.reconfigure([ModelConfig("copy", copy), ModelConfig("etc", Path("/etc"))])
+    assert "version loaded" not in caplog.text
+    models.reconfigure([ModelConfig("copy", copy)])
+    assert "version loaded" in caplog.text
+    assert models.stop(10)
 
 
 def test_requests_without_a_deadline_wait_for_their_turn(serve: Serve, base_path: Path) -> None:
