@@ -41,7 +41,8 @@ from serving.admission import Admission
 from serving.channel import ServerError
 from serving.models import Model, ModelConfig, Models
 from serving.models_config import read_models_config
-from serving.render_client import RenderClient, _decode
+from serving.prediction_client import _decode
+from serving.render_client import RenderClient
 from serving.servable import Servable
 from serving.status import RequestError
 from tfnerf.camera_paths import orbit_path, to_4x4
