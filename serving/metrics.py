@@ -25,6 +25,9 @@ class Metrics:
         self._seconds = Histogram(
             "tfnerf_request_seconds", "Time to answer.", labels, registry=self._registry
         )
+        self._in_progress = Gauge(
+            "tfnerf_requests_in_progress", "Requests that wait or run.", registry=self._registry
+        )
         self._run_seconds = Histogram(
             "tfnerf_run_seconds",
             "Time that the model ran, without waiting and without the wire.",
@@ -42,6 +45,10 @@ class Metrics:
         """A request that was answered; `model` is empty if it is not known."""
         self._requests.labels(method, model, code).inc()
         self._seconds.labels(method, model).observe(seconds)
+
+    def in_progress(self) -> contextlib.AbstractContextManager[None]:
+        """Counts a request while it waits or runs."""
+        return self._in_progress.track_inprogress()
 
     @contextlib.contextmanager
     def running(self, model: str, signature: str) -> Iterator[None]:

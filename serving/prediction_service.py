@@ -130,7 +130,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         code, begin = grpc.StatusCode.OK, time.monotonic()
         message = ""
         try:
-            yield
+            with self._metrics.in_progress():
+                yield
         except RequestError as error:
             code, message = error.code, error.message
         except tf.errors.OpError as error:

@@ -306,10 +306,17 @@ def test_a_video_is_of_one_version(
 
 def requests_of(metrics_port: int) -> dict[str, float]:
     """How many Predict requests a server has answered, by their code."""
-    url = f"http://127.0.0.1:{metrics_port}/metrics"
-    text = urllib.request.urlopen(url, timeout=30).read().decode()
-    found = re.findall(r'tfnerf_requests_total{code="(\w+)",method="Predict".*} (.*)', text)
-    return {code: float(count) for code, count in found}
+    pattern = r'tfnerf_requests_total{code="(\w+)",method="Predict".*} (.*)'
+    return {code: float(count) for code, count in re.findall(pattern, metrics_of(metrics_port))}
+
+
+def in_progress(metrics_port: int) -> float:
+    """How many requests wait or run."""
+    return float(re.findall(r"(?m)^tfnerf_requests_in_progress (.*)", metrics_of(metrics_port))[0])
+
+
+def metrics_of(port: int) -> str:
+    return urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30).read().decode()
 
 
 def test_a_client_takes_turns_between_servers(serve: Serve, base_path: Path) -> None:
@@ -515,13 +522,14 @@ def test_requests_of_clients_that_have_gone_are_not_run(serve: Serve, base_path:
     arguments = [f"--model_base_path={base_path}", "--max_running=1", f"--metrics_port={port}"]
     server = serve("--model_name=disc", *arguments)
     stub = stub_of(server)
-    many = {name: np.tile(value, [10_000, 1]) for name, value in RAYS.items()}
-    answers = [stub.Predict.future(request_of(many), timeout=60) for _ in range(6)]
-
-    time.sleep(0.2)
+    picture = {**HUGE, "height": np.int32([400]), "width": np.int32([400])}
+    request = request_of(picture, "render_view")
+    answers = [stub.Predict.future(request, timeout=60) for _ in range(6)]
+    wait_until(lambda: in_progress(port) == 6)
     for answer in answers:
         answer.cancel()
     wait_until(lambda: requests_of(port) == {"CANCELLED": 5, "OK": 1})
+    assert in_progress(port) == 0
     assert stub.Predict(request_of(RAYS), timeout=30).model_spec.version.value == 1
     assert server.stop() == 0
 
@@ -934,7 +942,7 @@ def test_tls_metrics_and_health(serve: Serve, base_path: Path, tmp_path: Path) -
             plain.status()
         credentials = grpc.ssl_channel_credentials(pem, key.read_bytes(), pem)
         assert health_of(grpc.secure_channel(address, credentials)) == "SERVING"
-        text = urllib.request.urlopen("http://127.0.0.1:18599/metrics", timeout=30).read().decode()
+        text = metrics_of(18_599)
         assert 'tfnerf_requests_total{code="OK",method="Predict",model="disc"}' in text
         assert 'tfnerf_run_seconds_count{model="disc",signature="serving_default"}' in text
         assert 'tfnerf_newest_version{model="disc"} 1.0' in text
