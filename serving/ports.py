@@ -7,6 +7,8 @@ import socket
 
 from tfnerf.errors import UserError
 
+MOST_PORT = 65535
+
 
 def check_free(host: str, port: int, flag: str = "port") -> None:
     """Raises UserError, which names the flag, if nobody can listen there; 0 is any port."""

@@ -121,13 +121,12 @@ class PredictionClient:
         """The responses to all chunks, in order, and how many rows each is about."""
         most = self._rows_per_request
         num_rows = len(next(iter(inputs.values())))
-        num_chunks = max(1, -(-num_rows // most))
+        starts = range(0, max(1, num_rows), most)
         pinned = version is not None
         version = version or self._version
 
-        def request(index: int) -> predict_pb2.PredictRequest:
-            rows = slice(index * most, (index + 1) * most)
-            chunk = {name: values[rows] for name, values in inputs.items()}
+        def request(start: int) -> predict_pb2.PredictRequest:
+            chunk = {name: values[start : start + most] for name, values in inputs.items()}
             return self._request(signature, chunk, version)
 
         # Alone, since it tells the version; and not as a future, which would take a thread.
@@ -136,14 +135,12 @@ class PredictionClient:
         yield response, min(most, num_rows)
         waiting: collections.deque[tuple[int, Any, grpc.Future]] = collections.deque()
         try:
-            for index in range(1, num_chunks):
-                chunk = request(index)
-                waiting.append((index, chunk, self._ask.future(chunk, **self._terms)))
-                last = index == num_chunks - 1
-                while waiting and (len(waiting) == _IN_FLIGHT or last):
+            for start in starts[1:]:
+                chunk = request(start)
+                waiting.append((start, chunk, self._ask.future(chunk, **self._terms)))
+                while waiting and (len(waiting) == _IN_FLIGHT or start == starts[-1]):
                     first, chunk, future = waiting.popleft()
-                    response = self._response(chunk, future, pinned=True)
-                    yield response, min(most, num_rows - first * most)
+                    yield self._response(chunk, future, pinned=True), min(most, num_rows - first)
         finally:
             for *_, future in waiting:
                 future.cancel()

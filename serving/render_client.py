@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -102,11 +103,8 @@ class RenderClient:
         request.model_spec.name = self._model_name
         if self._version is not None:
             request.model_spec.version.value = self._version
-        self._connect()
-        try:
+        with self._asking():
             response = self._ask_status(request, **self._terms)
-        except grpc.RpcError as error:
-            raise server_error(error) from None
         state = get_model_status_pb2.ModelVersionStatus.State
         return [
             VersionStatus(each.version, state.Name(each.state), each.status.error_message)
@@ -117,7 +115,9 @@ class RenderClient:
         """What the scene is; see `describe_scene` in docs/serving.md."""
         scene = self._scene  # another thread may forget it meanwhile
         if scene is None:
-            outputs, version = self._predict("describe_scene", {"index": np.zeros(1, np.int32)})
+            inputs = {"index": np.zeros(1, np.int32)}
+            with self._asking():
+                outputs, version = self._prediction.predict("describe_scene", inputs)
             try:
                 scene = dict(json.loads(outputs["scene"][0]))
             except (LookupError, ValueError, TypeError):
@@ -201,7 +201,8 @@ class RenderClient:
           ValueError: the arrays are of other shapes.
         """
         inputs = _as_float32(origins=origins, directions=directions)
-        return self._predict("serving_default", inputs, progress, version)
+        with self._asking():
+            return self._prediction.predict("serving_default", inputs, progress, version)
 
     def query_points(
         self, points: np.ndarray, viewdirs: np.ndarray
@@ -213,29 +214,22 @@ class RenderClient:
           ValueError: the arrays are of other shapes.
         """
         inputs = _as_float32(points=points, viewdirs=viewdirs)
-        outputs, _ = self._predict("query_points", inputs)
+        with self._asking():
+            outputs, _ = self._prediction.predict("query_points", inputs)
         return outputs["rgb"], outputs["density"]
 
-    def _predict(
-        self,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        progress: Callable[[int], object] | None = None,
-        version: int | None = None,
-    ) -> tuple[dict[str, np.ndarray], int]:
-        """As `PredictionClient.predict`, but what goes wrong is a ServerError."""
-        self._connect()
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Connects first if need be, and turns what goes wrong into a ServerError."""
+        if not self._connected:
+            wait_until_connected(self._channel, self._seconds)
+            self._connected = True
         try:
-            return self._prediction.predict(signature, inputs, progress, version)
+            yield
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 self._scene = None  # what it described may be gone with it
             raise server_error(error) from None
-
-    def _connect(self) -> None:
-        if not self._connected:
-            wait_until_connected(self._channel, self._seconds)
-            self._connected = True
 
 
 def _as_float32(**arrays: np.ndarray) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from serving.pem import read_pem
-from serving.ports import address, check_free
+from serving.ports import MOST_PORT, address, check_free
 from tfnerf import command_line
 from tfnerf.errors import UserError
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("serving.server")
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; loopback unless told.")
-_PORT = flags.DEFINE_integer("port", 8500, "Port for gRPC; 0: any.", 0, 65535)
+_PORT = flags.DEFINE_integer("port", 8500, "Port for gRPC; 0: any.", 0, MOST_PORT)
 _MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the one model.")
 _MODEL_BASE_PATH = flags.DEFINE_string("model_base_path", None, "Folder of its versions.")
 _MODEL_CONFIG_FILE = flags.DEFINE_string(
@@ -52,7 +52,7 @@ _MAX_ROWS = flags.DEFINE_integer(
 _MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels", 1 << 22, "Pixels that the pictures of a request may have together.", 1
 )
-_METRICS_PORT = flags.DEFINE_integer("metrics_port", None, "Port for Prometheus.", 1, 65535)
+_METRICS_PORT = flags.DEFINE_integer("metrics_port", None, "Port for Prometheus.", 1, MOST_PORT)
 _STOP_SECONDS = flags.DEFINE_float(
     "stop_seconds", 30.0, "Seconds that SIGTERM leaves to requests before they are cut off.", 0, 1e6
 )

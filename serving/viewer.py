@@ -15,12 +15,12 @@ import threading
 from absl import flags
 
 from serving import connection
-from serving.ports import address
+from serving.ports import MOST_PORT, address
 from tfnerf import command_line
 
 _log = logging.getLogger("tfnerf.viewer")
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; loopback unless told.")
-_PORT = flags.DEFINE_integer("port", 8080, "Port of the page.", 1, 65535)
+_PORT = flags.DEFINE_integer("port", 8080, "Port of the page.", 1, MOST_PORT)
 flags.adopt_module_key_flags(connection)
 _ROWS_PER_REQUEST = 2048
 """Few, so that little is done in vain when the camera moves."""
