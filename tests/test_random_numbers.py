@@ -6,7 +6,44 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfnerf.random_numbers import Stream, normals, permutation_key, permute, uniforms
+from tfnerf.random_numbers import (
+    Stream,
+    normals,
+    permutation_key,
+    permute,
+    random_bits,
+    uniforms,
+)
+
+STEP = tf.constant(9, tf.int64)
+
+
+@pytest.mark.parametrize(
+    ("seed", "stream", "bits"),
+    [
+        (0, Stream.JITTER, [2864952418, 3885268098, 2011279010]),
+        (0, Stream.VIEW, [2110636414, 1046416350, 3872853429]),
+        (1, Stream.JITTER, [4000978900, 1440258100, 1788165648]),
+        (1, Stream.RESAMPLING, [225640092, 2439001052, 2945153769]),
+        (1, Stream.COARSE_NOISE, [4068914946, 2785131149, 852960350]),
+        (1, Stream.FINE_NOISE, [3579945065, 2988509296, 4100577671]),
+        (2**32 - 1, Stream.VIEW, [859503195, 4206305882, 183613611]),
+    ],
+)
+def test_drawn_numbers_stay_what_they_are(seed: int, stream: Stream, bits: list[int]) -> None:
+    """A resumed run draws what the run that began it would have drawn."""
+    np.testing.assert_array_equal(random_bits([3], seed, STEP, stream), np.uint32(bits))
+
+
+def test_permutations_stay_what_they_are() -> None:
+    permuted = permute(tf.range(5, dtype=tf.int64), 1000, permutation_key(7, STEP))
+    np.testing.assert_array_equal(permuted, [157, 732, 449, 614, 592])
+
+
+def test_numbers_of_a_stream_are_fixed() -> None:
+    """A new stream takes the next number; these never change."""
+    numbers = {"JITTER": 0, "RESAMPLING": 1, "COARSE_NOISE": 2, "FINE_NOISE": 3, "VIEW": 4}
+    assert {stream.name: int(stream) for stream in Stream if stream.name in numbers} == numbers
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 64, 1000, 4097])

@@ -12,10 +12,12 @@ import math
 import tensorflow as tf
 
 _FEISTEL_ROUNDS = 6
+_MAX_STREAMS = 1024
+"""Streams per seed. Fixed, so that a new stream changes the numbers of no other."""
 
 
 class Stream(enum.IntEnum):
-    """What the numbers are for; each has a sequence of its own."""
+    """What the numbers are for; each has a sequence of its own, and its number never changes."""
 
     JITTER = 0
     RESAMPLING = 1
@@ -26,7 +28,7 @@ class Stream(enum.IntEnum):
 
 def random_bits(shape: list[int], seed: int, step: tf.Tensor, stream: Stream) -> tf.Tensor:
     """Uniform uint32 of the given shape."""
-    key = tf.stack([tf.constant(seed * len(Stream) + stream, tf.int64), tf.cast(step, tf.int64)])
+    key = tf.stack([tf.constant(seed * _MAX_STREAMS + stream, tf.int64), tf.cast(step, tf.int64)])
     return tf.random.stateless_uniform(
         shape, seed=key, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
     )
