@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tensorflow as tf
-from tensorflow_graphics.math import feature_representation
 
 
 def positional_encoding(points: tf.Tensor, num_frequencies: int) -> tf.Tensor:
@@ -18,7 +17,11 @@ def positional_encoding(points: tf.Tensor, num_frequencies: int) -> tf.Tensor:
     Returns:
       [..., D + 2 * L * D].
     """
-    return feature_representation.positional_encoding(points, num_frequencies)
+    features = [points]
+    for octave in range(num_frequencies):
+        scaled = 2.0**octave * points
+        features += [tf.sin(scaled), tf.cos(scaled)]
+    return tf.concat(features, -1)
 
 
 def encoding_width(dimensions: int, num_frequencies: int) -> int:
