@@ -28,7 +28,7 @@ gallery: demo
 	$(BIN)/python -m tfnerf.render --run_dir=runs/demo --num_frames=60 --resolution_factor=2
 	$(BIN)/python -m tfnerf.mesh --run_dir=runs/demo --smallest_piece=0.01
 	$(BIN)/python -m tfnerf.inspect --picture=docs/images/inspect.png
-	$(BIN)/python -m docs.gallery --run_dir=runs/demo
+	$(BIN)/python -m benchmarks.gallery --run_dir=runs/demo
 
 # Two files at a time: most of a test's time goes by in starting processes.
 test: setup

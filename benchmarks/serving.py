@@ -26,8 +26,8 @@ from tfnerf import command_line
 from tfnerf.errors import UserError
 
 if TYPE_CHECKING:
-    from serving.render_client import RenderClient
-    from serving.servable import Servable
+    from serving.client.rendering import RenderClient
+    from serving.server.servable import Servable
 
 _MODEL_BASE_PATH = flags.DEFINE_string("model_base_path", None, "Folder of an exported model.")
 _PORT = flags.DEFINE_integer("port", 8598, "For the server; the next one is for its metrics.")
@@ -46,8 +46,8 @@ def main() -> None:
     if not _MODEL_BASE_PATH.value:
         raise UserError("--model_base_path: not given, expected the folder of an exported model")
     command_line.import_tensorflow()
-    from serving.render_client import RenderClient
-    from serving.servable import Servable
+    from serving.client.rendering import RenderClient
+    from serving.server.servable import Servable
     from serving.version_folders import list_versions
 
     versions = list_versions(Path(_MODEL_BASE_PATH.value))

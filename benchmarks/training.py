@@ -27,10 +27,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from tfnerf.models import NeRF
-from tfnerf.renderer import ImageRenderer
-from tfnerf.run_flags import begin_run
-from tfnerf.run_folder import RunFolder
+from tfnerf.fields.mlp import NeRF
+from tfnerf.runs.begin import begin_run
+from tfnerf.runs.folder import RunFolder
 from tfnerf.scenes import Scene, load_scene
 from tfnerf.settings import (
     Config,
@@ -40,8 +39,9 @@ from tfnerf.settings import (
     SceneSettings,
     TrainingSettings,
 )
-from tfnerf.trainer import Progress, Trainer
-from tfnerf.training_run import train
+from tfnerf.train.loop import train
+from tfnerf.train.trainer import Progress, Trainer
+from tfnerf.volume.renderer import ImageRenderer
 
 _ROUNDS = 3
 _SGEMM_SIZE = 4096
@@ -192,8 +192,8 @@ def _peak_megabytes(size: int, network: NetworkSettings, samples: RenderSettings
 
 
 def _render_and_report(size: int, network: NetworkSettings, samples: RenderSettings) -> float:
-    from tfnerf.camera_paths import orbit_path
-    from tfnerf.cameras import Cameras
+    from tfnerf.geometry.cameras import Cameras
+    from tfnerf.geometry.paths import orbit_path
 
     renderer = ImageRenderer(
         NeRF.from_settings(network, with_fine=True),

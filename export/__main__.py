@@ -12,8 +12,8 @@ from absl import flags
 
 from serving.version_folders import MOST_VERSION
 from tfnerf import command_line
-from tfnerf.config import define_run_flags, run_arguments
 from tfnerf.errors import UserError
+from tfnerf.flags import define_run_flags, run_arguments
 
 _log = logging.getLogger("tfnerf.export")
 _MODEL_BASE_PATH = flags.DEFINE_string("model_base_path", None, "Folder of versions.")
@@ -50,7 +50,7 @@ def main() -> None:
     command_line.import_tensorflow()
     from export.exporting import export
     from export.versions import remove_old_versions
-    from tfnerf.trained_run import TrainedRun
+    from tfnerf.runs.trained import TrainedRun
 
     model_base_path = Path(_MODEL_BASE_PATH.value).absolute()
     exported = export(

@@ -10,15 +10,15 @@ import imageio.v3 as imageio
 import numpy as np
 
 from export.served_scene import DEPTH_LEVELS
-from serving.servable import Servable
-from tfnerf.camera_paths import transformed
-from tfnerf.cameras import Cameras, Rays
+from serving.server.servable import Servable
 from tfnerf.errors import UserError, first_line
+from tfnerf.fields.mlp import NeRF
+from tfnerf.geometry.cameras import Cameras, Rays
+from tfnerf.geometry.poses import transformed
 from tfnerf.images import opaque_depth
-from tfnerf.models import NeRF
-from tfnerf.renderer import query_points, render_rays
 from tfnerf.scenes import Scene
 from tfnerf.settings import RenderSettings
+from tfnerf.volume.renderer import query_points, render_rays
 
 _TOLERANCE = 1e-4
 """Against the largest value. Both compute the same; rounding is all that may differ."""

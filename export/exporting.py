@@ -15,13 +15,13 @@ from export.scene_description import describe_scene
 from export.served_scene import ServedScene
 from export.versions import new_version, next_version
 from export.warm_up import write_warm_up
-from tfnerf.cameras import Rays
 from tfnerf.errors import UserError, first_line
-from tfnerf.metrics import psnr_of
-from tfnerf.models import NeRF
+from tfnerf.evaluate.metrics import psnr_of
+from tfnerf.fields.mlp import NeRF
+from tfnerf.geometry.cameras import Rays
+from tfnerf.runs.trained import TrainedRun
 from tfnerf.scenes import Scene, Views, to_colors
 from tfnerf.settings import RenderSettings
-from tfnerf.trained_run import TrainedRun
 
 DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16, "float16": tf.float16}
 _NUM_RAYS = 2048

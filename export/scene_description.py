@@ -9,12 +9,12 @@ import numpy as np
 
 import tfnerf
 from export.served_scene import DEPTH_LEVELS, MOST_PIXELS
-from tfnerf.camera_paths import LEAST_CONVERGENCE, average_pose, meeting_point, transformed
-from tfnerf.cameras import Cameras
-from tfnerf.scene_paths import default_path, path_cameras
+from tfnerf.geometry.cameras import Cameras
+from tfnerf.geometry.poses import LEAST_CONVERGENCE, average_pose, meeting_point, transformed
+from tfnerf.runs.trained import TrainedRun
 from tfnerf.scenes import Scene
+from tfnerf.scenes.paths import default_path, path_cameras
 from tfnerf.settings import RenderSettings
-from tfnerf.trained_run import TrainedRun
 
 _NUM_POSES = 60
 _HALF_SIZE = 0.5

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfnerf.cameras import Cameras, Rays
-from tfnerf.models import NeRF, RadianceField
-from tfnerf.renderer import query_points, render_rays
+from tfnerf.fields.mlp import NeRF, RadianceField
+from tfnerf.geometry.cameras import Cameras, Rays
 from tfnerf.scenes import Scene
 from tfnerf.settings import RenderSettings
+from tfnerf.volume.renderer import query_points, render_rays
 
 MOST_PIXELS = 1 << 24
 """Of a picture that render_view makes."""

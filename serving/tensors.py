@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from serving.status import invalid
+from serving.errors import invalid
 
 _VALUES = {
     tf.float32.as_datatype_enum: "float_val",

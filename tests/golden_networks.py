@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfnerf.models import NeRF, RadianceField
+from tfnerf.fields.mlp import NeRF, RadianceField
 
 
 def load_nerf(golden: Callable[[str], Path], checkpoint: str, *, with_fine: bool = True) -> NeRF:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tfnerf.camera_paths import orbit_pose
-from tfnerf.cameras import Cameras
+from tfnerf.geometry.cameras import Cameras
+from tfnerf.geometry.paths import orbit_pose
 from tfnerf.scenes import Scene, Views
 from tfnerf.settings import (
     Config,

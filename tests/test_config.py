@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from tfnerf.config import config_from_flags, define_flags, read_flagfile, to_flagfile
 from tfnerf.errors import UserError
-from tfnerf.run_flags import check_resumable
+from tfnerf.flags import config_from_flags, define_flags, read_flagfile, to_flagfile
+from tfnerf.runs.begin import check_resumable
 from tfnerf.settings import Config, RenderSettings, SceneSettings, TrainingSettings
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.txt"))

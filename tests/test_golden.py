@@ -16,26 +16,25 @@ import pytest
 import tensorflow as tf
 from golden_networks import load_nerf
 
-from tfnerf.camera_paths import (
-    average_pose,
-    circle_path,
-    orbit_path,
-    orbit_pose,
-    spiral_path,
-)
-from tfnerf.cameras import NDC, Cameras, Rays
-from tfnerf.compositing import composite
-from tfnerf.encoding import encoding_width, positional_encoding
+from tfnerf.evaluate.metrics import psnr_of
+from tfnerf.fields.encoding import encoding_width, positional_encoding
+from tfnerf.fields.mlp import NeRF
+from tfnerf.geometry.cameras import NDC, Cameras, Rays
+from tfnerf.geometry.paths import circle_path, orbit_path, orbit_pose, spiral_path
+from tfnerf.geometry.poses import average_pose
 from tfnerf.images import to_8bit
-from tfnerf.metrics import psnr_of
-from tfnerf.models import NeRF
-from tfnerf.renderer import Draws, ImageRenderer, Rendering, render_rays
-from tfnerf.sampling import inverse_transform_samples, resample_depths, stratified_depths
-from tfnerf.scene_paths import path_cameras
 from tfnerf.scenes import Scene, load_scene, to_colors
 from tfnerf.scenes.llff import depth_range, normalize, read_poses_bounds
-from tfnerf.schedule import DecayWithWarmup
+from tfnerf.scenes.paths import path_cameras
 from tfnerf.settings import RenderSettings, SceneSettings
+from tfnerf.train.schedule import DecayWithWarmup
+from tfnerf.volume.compositing import composite
+from tfnerf.volume.renderer import Draws, ImageRenderer, Rendering, render_rays
+from tfnerf.volume.sampling import (
+    inverse_transform_samples,
+    resample_depths,
+    stratified_depths,
+)
 
 Golden = Callable[[str], Path]
 
@@ -343,7 +342,7 @@ def test_golden_gradients_at_the_stored_samples(
     g = np.load(golden("gradients.npz"))
     model = load_nerf(golden, str(g["checkpoint"]))
     monkeypatch.setattr(
-        "tfnerf.renderer.resample_depths", lambda *_, **__: tf.constant(g["z_samples_step0"])
+        "tfnerf.volume.renderer.resample_depths", lambda *_, **__: tf.constant(g["z_samples_step0"])
     )
     with tf.GradientTape() as tape:
         loss = sum(losses_of(g, model))

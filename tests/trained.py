@@ -7,9 +7,9 @@ from pathlib import Path
 import keras
 from small import small_config
 
-from tfnerf.checkpoints import Checkpoints
-from tfnerf.config import to_flagfile
-from tfnerf.models import NeRF
+from tfnerf.fields.mlp import NeRF
+from tfnerf.flags import to_flagfile
+from tfnerf.runs.checkpoints import Checkpoints
 from tfnerf.settings import Config
 
 STEP = 7

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tfnerf import command_line
 from tfnerf.errors import UserError
-from tfnerf.original_config import convert, to_short_flagfile
+from tfnerf.original.config import convert, to_short_flagfile
 
 
 def main(*paths: str) -> None:

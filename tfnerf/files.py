@@ -39,6 +39,19 @@ def write_file(path: Path, content: bytes | str) -> None:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: found a JSON {type(content).__name__}, expected an object")
+    return content
+
+
 def to_json(content: Any, indent: int | None = None) -> str:
     """Content as JSON, which knows no infinity: the PSNR of a perfect picture is null."""
     return json.dumps(_finite(content), indent=indent)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from tfnerf import command_line
-from tfnerf.config import config_from_flags, define_flags
 from tfnerf.errors import UserError
+from tfnerf.flags import config_from_flags, define_flags
 from tfnerf.settings import Config, NetworkSettings
 
 if TYPE_CHECKING:
-    from tfnerf.models import NeRF
+    from tfnerf.fields.mlp import NeRF
 
 _log = logging.getLogger("tfnerf.import_weights")
 _COARSE = flags.DEFINE_string("coarse", None, "model_NNNNNN.npy", required=True)
@@ -36,9 +36,9 @@ def main() -> None:
             "expected both, or none and 0"
         )
     command_line.import_tensorflow()
-    from tfnerf.models import NeRF
-    from tfnerf.original_weights import network_settings, read_weights
-    from tfnerf.run_folder import RunFolder
+    from tfnerf.fields.mlp import NeRF
+    from tfnerf.original.weights import network_settings, read_weights
+    from tfnerf.runs.folder import RunFolder
     from tfnerf.scenes import load_scene
 
     paths = [Path(path) for path in (_COARSE.value, _FINE.value) if path]
@@ -82,10 +82,10 @@ def _step_of(paths: list[Path]) -> int:
 
 def _write_run(config: Config, model: NeRF, step: int) -> None:
     """A run folder as training leaves it, Adam at its start."""
-    from tfnerf.checkpoints import Checkpoints, list_checkpoints
-    from tfnerf.run_flags import begin_run
-    from tfnerf.run_folder import RunFolder
-    from tfnerf.trainer import make_optimizer
+    from tfnerf.runs.begin import begin_run
+    from tfnerf.runs.checkpoints import Checkpoints, list_checkpoints
+    from tfnerf.runs.folder import RunFolder
+    from tfnerf.train.trainer import make_optimizer
 
     folder = RunFolder.of(config)
     if list_checkpoints(folder.checkpoints):

@@ -1,6 +1,6 @@
 """The settings of a run, as frozen dataclasses that every floor may read.
 
-Each field is at once a setting and a command line flag: `tfnerf.config` makes the flags from the
+Each field is at once a setting and a command line flag: `tfnerf.flags` makes the flags from the
 fields, so a name, its type, its default, its bounds and its help text are written once, here.
 """
 

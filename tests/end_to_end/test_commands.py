@@ -16,7 +16,7 @@ from commands import finish, run, run_all, start, wait_for
 from small import small_config
 from trained import STEP, make_run
 
-from tfnerf.metrics import psnr
+from tfnerf.evaluate.metrics import psnr
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from commands import finish, wait_for
 
-from tfnerf.checkpoints import list_checkpoints, step_of
+from tfnerf.runs.checkpoints import list_checkpoints, step_of
 
 NUM_STEPS = 300
 """So many that a run can be disturbed before it ends, on a fast machine too."""

@@ -19,7 +19,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 from trained import make_run
 
 from export.exporting import export
-from tfnerf.trained_run import TrainedRun
+from tfnerf.runs.trained import TrainedRun
 
 
 class Served(NamedTuple):

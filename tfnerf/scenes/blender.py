@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tfnerf.cameras import Cameras
 from tfnerf.errors import UserError
+from tfnerf.files import read_json
+from tfnerf.geometry.cameras import Cameras
+from tfnerf.geometry.poses import check_pose
 from tfnerf.scenes.files import (
-    check_pose,
     list_files,
     names_of,
     read_frames,
     read_images,
-    read_json,
     read_number,
     require_folder,
 )

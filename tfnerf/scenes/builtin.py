@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfnerf.camera_paths import look_along
-from tfnerf.cameras import Cameras
+from tfnerf.geometry.cameras import Cameras
+from tfnerf.geometry.poses import look_along
 from tfnerf.scenes.scene import Scene, Views
 from tfnerf.settings import SceneSettings
 

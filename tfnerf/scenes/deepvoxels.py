@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tfnerf.cameras import Cameras
 from tfnerf.errors import UserError
+from tfnerf.geometry.cameras import Cameras
+from tfnerf.geometry.poses import check_pose
 from tfnerf.scenes.files import (
-    check_pose,
     list_files,
     list_images,
     names_of,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -29,19 +28,6 @@ def require_folder(path: Path) -> Path:
     return path
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: found a JSON {type(content).__name__}, expected an object")
-    return content
-
-
 def read_number(content: dict[str, Any], key: str, path: Path) -> float:
     """A finite number of a JSON object."""
     value: Any = content.get(key)
@@ -65,23 +51,6 @@ def read_frames(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
             found = frame.get("file_path")
             raise UserError(f"{path}: file_path of frame {number} is {found!r}, expected a text")
     return frames
-
-
-def check_pose(matrix: Any, where: str) -> np.ndarray:
-    """A camera_to_world matrix as [3, 4] float64, or UserError if it cannot be one."""
-    try:
-        pose = np.asarray(matrix, np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{where}: the pose is not a matrix of numbers") from None
-    if pose.shape not in ((4, 4), (3, 4)):
-        raise UserError(f"{where}: the pose has shape {list(pose.shape)}, expected [4, 4]")
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(pose.astype(np.float32)).all()
-    if not finite:
-        raise UserError(f"{where}: the pose has numbers that are not finite in 32 bits")
-    if abs(np.linalg.det(pose[:3, :3])) < 1e-6:
-        raise UserError(f"{where}: the rotation of the pose is singular")
-    return pose[:3]
 
 
 def read_image(path: Path) -> np.ndarray:

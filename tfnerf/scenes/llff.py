@@ -12,12 +12,18 @@ from typing import NamedTuple
 import imageio.v3 as imageio
 import numpy as np
 
-from tfnerf.camera_paths import average_pose, inward_frame, relative_to, scaled, to_4x4
-from tfnerf.cameras import NDC, Cameras
 from tfnerf.errors import UserError
 from tfnerf.files import flush_folder
-from tfnerf.scenes.files import (
+from tfnerf.geometry.cameras import NDC, Cameras
+from tfnerf.geometry.poses import (
+    average_pose,
     check_pose,
+    inward_frame,
+    relative_to,
+    scaled,
+    to_4x4,
+)
+from tfnerf.scenes.files import (
     list_files,
     list_images,
     names_of,

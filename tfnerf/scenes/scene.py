@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfnerf.camera_paths import scale_of
-from tfnerf.cameras import NDC, Cameras
 from tfnerf.errors import UserError
+from tfnerf.geometry.cameras import NDC, Cameras
+from tfnerf.geometry.poses import scale_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,3 +112,14 @@ def to_colors(pixels: Any, level: int, *, white_background: bool) -> tf.Tensor:
         return colors
     rgb, alpha = colors[..., :3], colors[..., 3:]
     return rgb * alpha + (1 - alpha) if white_background else rgb
+
+
+def true_colors(scene: Scene, views: Views, index: int) -> np.ndarray:
+    """What the camera of a view saw, [H, W, 3] float32, on the background of the scene."""
+    pixels = views.images[index]
+    return np.asarray(to_colors(pixels, views.level, white_background=scene.white_background))
+
+
+def spread(num_views: int, num_wanted: int) -> np.ndarray:
+    """Indices of at most so many views, evenly spread over all."""
+    return np.unique(np.linspace(0, num_views - 1, min(num_views, num_wanted)).astype(int))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tfnerf.cameras import Cameras
 from tfnerf.errors import UserError, first_line
-from tfnerf.scenes.files import check_pose
+from tfnerf.geometry.cameras import Cameras
+from tfnerf.geometry.poses import check_pose
 from tfnerf.scenes.scene import Scene, Views
 from tfnerf.settings import SceneSettings
 

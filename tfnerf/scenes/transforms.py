@@ -13,15 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfnerf.camera_paths import LEAST_CONVERGENCE, meeting_point
-from tfnerf.cameras import Cameras, distort, undistort
 from tfnerf.errors import UserError
+from tfnerf.files import read_json
+from tfnerf.geometry.cameras import Cameras, distort, undistort
+from tfnerf.geometry.poses import LEAST_CONVERGENCE, check_pose, meeting_point
 from tfnerf.scenes.files import (
-    check_pose,
     names_of,
     read_frames,
     read_images,
-    read_json,
     read_number,
     require_folder,
 )

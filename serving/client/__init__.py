@@ -1,0 +1,1 @@
+"""Asking served scenes: `python -m serving.client`."""

@@ -1,0 +1,209 @@
+"""Asks a served scene for pictures. Needs a server and nothing else: no data set, no run folder.
+
+python -m serving.client describe --server=localhost:8500 --model_name=lego
+python -m serving.client render --server=localhost:8500 --model_name=lego --output=frame.png
+python -m serving.client path --server=localhost:8500 --model_name=lego --output=orbit.mp4
+
+Verbs: status, describe, render (one camera), path (a video), points (colours and densities of
+points in a .npy file). Cameras are those of the scene's camera path, or of a file (--keyframes).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from absl import flags
+
+from serving.client import flags as connection
+from tfnerf import command_line
+from tfnerf.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from serving.client.rendering import RenderClient
+    from tfnerf.geometry.cameras import Cameras
+
+_log = logging.getLogger("tfnerf.client")
+_FRAMES_THROUGH_KEYFRAMES = 120
+
+flags.adopt_module_key_flags(connection)
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "File to write, .png, .mp4, or .npz for points; default: one of the model's name, here.",
+)
+_KEYFRAMES = flags.DEFINE_string(
+    "keyframes",
+    None,
+    "JSON file with a list `frames` of objects with a `transform_matrix`, world coordinates: the "
+    "cameras of render; path goes smoothly through them.",
+)
+_NUM_FRAMES = flags.DEFINE_integer(
+    "num_frames", None, "Of a path; default: those of the scene's, or 120 through keyframes.", 2
+)
+_FRAME = flags.DEFINE_integer("frame", 0, "Which camera to render.", 0)
+_RESOLUTION_FACTOR = flags.DEFINE_float(
+    "resolution_factor", 1.0, "Size against the training images.", 0.01, 16
+)
+_POINTS = flags.DEFINE_string(
+    "points",
+    None,
+    "A .npy file, world coordinates: points [N, 3], or [N, 6] with the directions that they are "
+    "seen along; default: -z.",
+)
+_FPS = flags.DEFINE_integer("fps", 30, "Frames a second of the video.", 1, 1000)
+
+
+def main(*arguments: str) -> None:
+    """The command."""
+    verbs = {
+        "status": _status,
+        "describe": _describe,
+        "render": _render,
+        "path": _path,
+        "points": _query,
+    }
+    if len(arguments) != 1 or arguments[0] not in verbs:
+        found = " ".join(arguments) or "none"
+        raise UserError(f"expected one of {', '.join(verbs)}, found {found}")
+    with connection.open_client() as client:
+        verbs[arguments[0]](client)
+
+
+def _status(client: RenderClient) -> None:
+    for status in client.status():
+        print(f"version {status.version}: {status.state} {status.error}".rstrip())
+
+
+def _describe(client: RenderClient) -> None:
+    fields = [
+        f"{json.dumps(name)}: {json.dumps(value)}" for name, value in client.describe().items()
+    ]
+    print("{" + ",\n ".join(fields) + "}")
+
+
+def _render(client: RenderClient) -> None:
+    from tfnerf.images import to_8bit, write_png
+    from tfnerf.progress import progress_bar
+
+    path = _output(".png")
+    keyframes = _keyframes(at_least=1)
+    cameras = client.camera_path() if keyframes is None else client.cameras(keyframes)
+    cameras = cameras.resized(_RESOLUTION_FACTOR.value)
+    if _FRAME.value >= len(cameras):
+        raise UserError(f"--frame={_FRAME.value}: expected less than {len(cameras)}")
+    with progress_bar(path.name, cameras.height * cameras.width) as progress:
+        view = client.render(cameras, _FRAME.value, progress)
+    write_png(path, to_8bit(view.rgb))
+    print(f"{path}: {cameras.width} x {cameras.height} pixels, version {view.version}")
+
+
+def _path(client: RenderClient) -> None:
+    from serving.client.channel import ServerError
+
+    path = _output(".mp4")
+    while True:
+        version = client.scene_version
+        cameras = _path_cameras(client).resized(_RESOLUTION_FACTOR.value)
+        try:
+            _write_path(client, cameras, version, path)
+            break
+        except ServerError:
+            # Another version may be of another scene, and one video is of one.
+            if client.scene_version == version:
+                raise
+            _log.info("%s: begins again, as version %d is gone", path, version)
+    size = f"{cameras.width} x {cameras.height} pixels"
+    print(f"{path}: {len(cameras)} frames of {size}, version {version}")
+
+
+def _write_path(client: RenderClient, cameras: Cameras, version: int, path: Path) -> None:
+    """A video of one version; ServerError if there is none."""
+    from tfnerf.images import to_8bit, write_video
+    from tfnerf.progress import progress_bar
+
+    with progress_bar(path.name, len(cameras) * cameras.height * cameras.width) as progress:
+        frames = (
+            to_8bit(client.render(cameras, index, progress, version).rgb)
+            for index in range(len(cameras))
+        )
+        write_video(path, frames, _FPS.value)
+
+
+def _path_cameras(client: RenderClient) -> Cameras:
+    """The scene's path, or one through keyframes, with the number of frames that is asked for."""
+    from tfnerf.geometry.paths import interpolated
+
+    keyframes = _keyframes(at_least=2)
+    if keyframes is not None:
+        num_frames = _NUM_FRAMES.value or _FRAMES_THROUGH_KEYFRAMES
+        return client.cameras(interpolated(keyframes, num_frames))
+    cameras = client.camera_path()
+    if _NUM_FRAMES.value is None:
+        return cameras
+    return client.cameras(interpolated(cameras.camera_to_world, _NUM_FRAMES.value))
+
+
+def _keyframes(at_least: int) -> np.ndarray | None:
+    """Poses [K, 3, 4] of the file that the flag names, if it does."""
+    from tfnerf.geometry.keyframes import read_keyframes
+
+    return read_keyframes(Path(_KEYFRAMES.value), at_least) if _KEYFRAMES.value else None
+
+
+def _query(client: RenderClient) -> None:
+    import io
+
+    from tfnerf.files import write_file
+
+    path = _output(".npz")
+    points, viewdirs = _read_points()
+    rgb, density = client.query_points(points, viewdirs)
+    buffer = io.BytesIO()
+    np.savez(buffer, rgb=rgb, density=density)
+    write_file(path, buffer.getvalue())
+    print(f"{path}: colour and density of {len(points)} points")
+
+
+def _read_points() -> tuple[np.ndarray, np.ndarray]:
+    """Points [N, 3] of the file, and the directions [N, 3] that they are seen along."""
+    expected = "expected numbers [N, 3], or [N, 6] with directions"
+    if not _POINTS.value:
+        raise UserError(f"--points: not given, expected a .npy file; in it {expected}")
+    try:
+        rows = np.load(_POINTS.value, allow_pickle=False)
+    except Exception as error:  # of many kinds, by what is in the file
+        text = first_line(error)
+        raise UserError(f"--points={_POINTS.value}: not readable as .npy: {text}") from None
+    if not isinstance(rows, np.ndarray):
+        raise UserError(f"--points={_POINTS.value}: found a .npz file, {expected}")
+    if rows.ndim != 2 or rows.shape[1] not in (3, 6) or rows.dtype.kind not in "fiu":
+        found = f"{rows.dtype} {list(rows.shape)}"
+        raise UserError(f"--points={_POINTS.value}: found {found}, {expected}")
+    with np.errstate(over="ignore"):
+        rows = rows.astype(np.float32)
+    if not np.isfinite(rows).all():
+        row = int(np.argmin(np.isfinite(rows).all(-1)))
+        raise UserError(f"--points={_POINTS.value}: row {row}: found numbers that are not finite")
+    if rows.shape[1] == 6:
+        return rows[:, :3], rows[:, 3:]
+    return rows, np.tile([0.0, 0.0, -1.0], [len(rows), 1])
+
+
+def _output(suffix: str) -> Path:
+    path = Path(_OUTPUT.value or f"{connection.model_name()}{suffix}")
+    if path.suffix != suffix:
+        raise UserError(f"--output={path}: expected a name that ends in {suffix}")
+    if not path.parent.is_dir():
+        raise UserError(f"--output={path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"--output={path}: the folder {path.parent} cannot be written to")
+    return path
+
+
+if __name__ == "__main__":
+    command_line.run(main, with_arguments=True)

@@ -1,0 +1,1 @@
+"""A server of TF Serving's protocol: `python -m serving.server`."""

@@ -1,0 +1,1 @@
+"""A web page to orbit a served scene with the mouse: `python -m serving.viewer`."""

@@ -1,0 +1,504 @@
+"""Reading scenes: what they hold, and what is said of bad ones."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from tfnerf.errors import UserError
+from tfnerf.geometry.paths import orbit_pose
+from tfnerf.geometry.poses import to_4x4
+from tfnerf.scenes import Scene, builtin, load_scene, to_colors
+from tfnerf.settings import SceneSettings
+
+
+def poses(count: int) -> np.ndarray:
+    return np.stack([to_4x4(orbit_pose(0.7 * index, 0.4, 3.0)) for index in range(count)])
+
+
+def image(value: int, channels: int = 3, size: tuple[int, int] = (8, 10)) -> np.ndarray:
+    return np.full([*size, channels], value, np.uint8)
+
+
+def write_json(path: Path, **content: Any) -> None:
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def blender(tmp_path: Path) -> Path:
+    """Two training views, three test views."""
+    for split, count in (("train", 2), ("test", 3)):
+        (tmp_path / split).mkdir()
+        frames = []
+        for index, pose in enumerate(poses(count)):
+            frames.append({"file_path": f"./{split}/r_{index}", "transform_matrix": pose.tolist()})
+            imageio.imwrite(tmp_path / split / f"r_{index}.png", image(10 * index, 4))
+        write_json(tmp_path / f"transforms_{split}.json", camera_angle_x=0.8, frames=frames)
+    return tmp_path
+
+
+@pytest.fixture
+def llff(tmp_path: Path) -> Path:
+    """Five views, full size and at half size."""
+    rows = []
+    for index in range(5):
+        pose = np.array([[0, 1, 0, index], [-1, 0, 0, 0], [0, 0, 1, 0.0]])
+        matrix = np.concatenate([pose, [[16], [20], [25]]], -1)
+        rows.append([*matrix.ravel(), 2.0, 9.0])
+    np.save(tmp_path / "poses_bounds.npy", rows)
+    (tmp_path / "images").mkdir()
+    for index in range(5):
+        gradient = np.arange(16 * 20 * 3).reshape(16, 20, 3) % 251 + index
+        imageio.imwrite(tmp_path / "images" / f"{index}.png", gradient.astype(np.uint8))
+    return tmp_path
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    """Nine frames with a lens; the images of two are missing."""
+    (tmp_path / "images").mkdir()
+    frames = []
+    for index, pose in enumerate(poses(9)):
+        pose[:3, 3] += [5, 6, 7]
+        frames.append({"file_path": f"images/{index}.jpg", "transform_matrix": pose.tolist()})
+        if index not in (3, 5):
+            imageio.imwrite(tmp_path / "images" / f"{index}.jpg", image(20 * index))
+    write_json(
+        tmp_path / "transforms.json",
+        fl_x=12.0, fl_y=13.0, cx=4.9, cy=4.1, k1=0.05, k2=-0.01, p1=0.001, p2=0.002,
+        w=10, h=8, frames=frames,
+    )  # fmt: skip
+    return tmp_path
+
+
+@pytest.fixture
+def deepvoxels(tmp_path: Path) -> Path:
+    """Three training and four test views of one shape."""
+    for split, count in (("train", 3), ("test", 4)):
+        folder = tmp_path / split / "cube"
+        (folder / "pose").mkdir(parents=True)
+        (folder / "rgb").mkdir()
+        (folder / "intrinsics.txt").write_text("40 16 16 0\n0 0 0\n1\n1.\n32 32\n0\n")
+        for index, pose in enumerate(poses(count) * [1, -1, -1, 1]):
+            (folder / "pose" / f"{index}.txt").write_text(" ".join(map(str, pose.ravel())))
+            imageio.imwrite(folder / "rgb" / f"{index}.png", image(index, size=(16, 16)))
+    return tmp_path
+
+
+def load(folder: Path, **settings: Any) -> Scene:
+    return load_scene(SceneSettings(data_dir=str(folder), **settings))
+
+
+def refused(message: str, folder: Path, **settings: Any) -> None:
+    """Loading fails with one line that has the message and names a path or a flag."""
+    with pytest.raises(UserError, match=message) as caught:
+        load(folder, **settings)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert str(folder) in text or "--" in text
+
+
+def test_blender_scene(blender: Path) -> None:
+    scene = load(blender, dataset="blender", test_skip=2)
+    assert scene.train.names == ("r_0", "r_1")
+    assert scene.splits["test"].names == ("r_0", "r_2")
+    assert scene.train.images.dtype == np.uint8
+    assert (scene.near, scene.far) == (2, 6)
+    np.testing.assert_allclose(scene.train.cameras.focal, 5 / np.tan(0.4), rtol=1e-6)
+    np.testing.assert_allclose(scene.train.cameras.camera_to_world, poses(2)[:, :3], rtol=1e-6)
+
+
+def test_blender_without_test_views_can_be_trained(blender: Path) -> None:
+    (blender / "transforms_test.json").unlink()
+    assert load(blender, dataset="blender").held_out is None
+
+
+def test_near_and_far_can_be_set(blender: Path) -> None:
+    scene = load(blender, dataset="blender", near=1.5, far=9.0)
+    assert (scene.near, scene.far) == (1.5, 9)
+    refused("near is 2 and far 1, expected near < far", blender, dataset="blender", far=1.0)
+
+
+@pytest.mark.parametrize("straight", [False, True])
+def test_half_resolution_averages_colours(
+    blender: Path, rng: np.random.Generator, straight: bool
+) -> None:
+    """Straight: colour and alpha apart; otherwise what is seen on white."""
+    pixels = rng.integers(0, 256, [8, 10, 4]).astype(np.uint8)
+    for index in range(2):
+        imageio.imwrite(blender / "train" / f"r_{index}.png", pixels)
+    scene = load(
+        blender,
+        dataset="blender",
+        half_res=True,
+        resize_straight_alpha=straight,
+        white_background=True,
+    )
+    colors = to_colors(scene.train.images[0], scene.train.level, white_background=True).numpy()
+
+    def halved(values: np.ndarray) -> np.ndarray:
+        return values.reshape(4, 2, 5, 2, -1).mean((1, 3))
+
+    rgba = pixels / 255
+    if straight:
+        rgba = halved(rgba)
+        expected = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
+    else:
+        expected = halved(rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:])
+    np.testing.assert_allclose(colors, expected, atol=1 / 1020 if not straight else 1e-6)
+    np.testing.assert_allclose(scene.train.cameras.focal, 2.5 / np.tan(0.4), rtol=1e-6)
+
+
+def test_llff_scene(llff: Path) -> None:
+    scene = load(llff, dataset="llff", holdout_every=2)
+    assert scene.splits["test"].names == ("0", "2", "4")
+    assert scene.train.names == ("1", "3")
+    assert (scene.near, scene.far) == (0, 1)
+    assert scene.ndc is not None
+    assert (scene.ndc.height, scene.ndc.width, scene.ndc.focal) == (16, 20, 25)
+    # The average camera is the identity; the nearest bound, 2, became 1 / 0.75.
+    every = load(llff, dataset="llff", holdout_every=0).train.cameras.camera_to_world
+    np.testing.assert_allclose(every[2], np.eye(4)[:3], atol=1e-6)
+    np.testing.assert_allclose(every[:, 0, 3], np.arange(-2, 3) / (2 * 0.75), atol=1e-6)
+
+
+def test_llff_without_ndc_takes_the_bounds(llff: Path) -> None:
+    scene = load(llff, dataset="llff", ndc=False)
+    assert scene.ndc is None
+    np.testing.assert_allclose([scene.near, scene.far], [0.9 / 0.75, 4.5 / 0.75])
+
+
+@pytest.mark.parametrize("spherify", [False, True])
+def test_scene_coordinates_lead_back_to_the_file(
+    real_data: Callable[[str], Path], spherify: bool
+) -> None:
+    folder = real_data("nerf_llff_data/fern")
+    scene = load(folder, dataset="llff", factor=8, spherify=spherify, holdout_every=0)
+    positions = scene.train.cameras.camera_to_world[:, :, 3]
+    world = positions @ scene.scene_to_world[:3, :3].T + scene.scene_to_world[:3, 3]
+    rows = np.load(folder / "poses_bounds.npy")[:, :15].reshape(-1, 3, 5)
+    np.testing.assert_allclose(world, rows[:, :, 3], atol=1e-3)
+
+
+def test_llff_images_are_shrunk_once_and_kept(llff: Path) -> None:
+    scene = load(llff, dataset="llff", factor=4, holdout_every=0)
+    assert scene.train.images.shape == (5, 4, 5, 3)
+    assert scene.train.cameras.focal[0, 0] == 25 / 4
+    assert sorted(path.name for path in llff.iterdir()) == [
+        "images",
+        "images_4",
+        "poses_bounds.npy",
+    ]
+    full = load(llff, dataset="llff", holdout_every=0).train.images.astype(float)
+    mean = full.reshape(5, 4, 4, 5, 4, 3).mean((2, 4))
+    np.testing.assert_allclose(scene.train.images, mean, atol=1)
+    before = (llff / "images_4" / "0.png").stat().st_mtime_ns
+    again = load(llff, dataset="llff", factor=4, holdout_every=0)
+    np.testing.assert_array_equal(again.train.images, scene.train.images)
+    assert (llff / "images_4" / "0.png").stat().st_mtime_ns == before
+
+
+def test_transforms_scene(capture: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "tfnerf"):
+        scene = load(capture, dataset="transforms", holdout_every=3)
+    assert caplog.text.count("\n") == 1
+    assert "2 of 9 frames skipped" in caplog.text
+    assert scene.splits["test"].names == ("0", "4", "8")
+    assert scene.train.names == ("1", "2", "6", "7")
+    cameras = scene.train.cameras
+    np.testing.assert_allclose(cameras.focal, [[12, 13]] * 4)
+    np.testing.assert_allclose(cameras.center, [[4.9, 4.1]] * 4)
+    np.testing.assert_allclose(cameras.distortion, [[0.05, -0.01, 0.001, 0.002]] * 4)
+    # The cameras look at (5, 6, 7) from a distance of 3, which becomes 4.
+    np.testing.assert_allclose(np.linalg.norm(cameras.camera_to_world[:, :, 3], axis=-1), 4)
+    np.testing.assert_allclose(scene.scene_to_world[:3, 3], [5, 6, 7], atol=1e-6)
+    assert 0 < scene.near < 4 < scene.far
+
+
+def test_transforms_scene_shrunk(capture: Path) -> None:
+    scene = load(capture, dataset="transforms", factor=2)
+    cameras = scene.train.cameras
+    assert (cameras.height, cameras.width) == (4, 5)
+    np.testing.assert_allclose(cameras.focal[0], [6, 6.5])
+    np.testing.assert_allclose(cameras.center[0], [2.45, 2.05])
+
+
+def test_transforms_intrinsics_may_stand_in_each_frame(capture: Path) -> None:
+    content = json.loads((capture / "transforms.json").read_text())
+    focal = content.pop("fl_x")
+    for index, frame in enumerate(content["frames"]):
+        frame["fl_x"] = focal + index
+    write_json(capture / "transforms.json", **content)
+    scene = load(capture, dataset="transforms", holdout_every=0)
+    np.testing.assert_allclose(
+        scene.train.cameras.focal[:, 0], focal + np.array([0, 1, 2, 4, 6, 7, 8])
+    )
+
+
+def test_the_fox_is_read(real_data: Callable[[str], Path]) -> None:
+    scene = load(real_data("instant_ngp_fox"), dataset="transforms", factor=8)
+    assert len(scene.train) + len(scene.splits["test"]) == 50
+    assert scene.train.cameras.distortion.any()
+
+
+def test_deepvoxels_scene(deepvoxels: Path) -> None:
+    scene = load(deepvoxels, dataset="deepvoxels", shape="cube", test_skip=2)
+    assert scene.train.names == ("0", "1", "2")
+    assert scene.splits["test"].names == ("0", "2")
+    np.testing.assert_allclose(scene.train.cameras.focal, 20)  # 40 pixels of 32, images of 16
+    np.testing.assert_allclose(scene.train.cameras.camera_to_world, poses(3)[:, :3], atol=1e-6)
+    np.testing.assert_allclose([scene.near, scene.far], [2, 4], rtol=1e-6)
+
+
+def test_tiny_nerf_scene(real_data: Callable[[str], Path]) -> None:
+    path = real_data("tiny_nerf/tiny_nerf_data.npz")
+    scene = load(path, dataset="tiny_nerf")
+    assert len(scene.train) == 100
+    assert scene.splits["test"].names == tuple(f"{view}" for view in range(100, 106))
+    truth = np.load(path)["images"][103]
+    colors = to_colors(scene.splits["test"].images[3], 65535, white_background=False)
+    np.testing.assert_allclose(colors, truth, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": np.zeros([0, 4, 4, 3]), "poses": np.zeros([0, 4, 4])}, "values from 0 to 1"),
+        ({"images": np.full([1, 4, 4, 3], 2.0)}, "values from 0 to 1"),
+        ({"poses": np.float32(1)}, r"poses \(\), expected"),
+        ({"images": np.array(["a"])}, "to be numbers"),
+        ({"focal": np.zeros(2)}, "expected one positive number"),
+    ],
+)
+def test_bad_tiny_nerf_arrays_are_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
+    good = {"images": np.zeros([1, 4, 4, 3]), "poses": np.eye(4)[None], "focal": np.float64(5)}
+    path = tmp_path / "tiny_nerf_data.npz"
+    np.savez(path, **{**good, **arrays})
+    refused(message, tmp_path, dataset="tiny_nerf")
+    path.write_bytes(path.read_bytes()[:-40])
+    refused("not readable as .npz", tmp_path, dataset="tiny_nerf")
+
+
+def test_test_views_can_be_read_alone(blender: Path) -> None:
+    settings = SceneSettings(dataset="blender", data_dir=str(blender))
+    scene = load_scene(settings, ("test",))
+    assert list(scene.splits) == ["test"]
+
+
+def test_builtin_scene_is_deterministic_and_shows_its_solids() -> None:
+    settings = SceneSettings(dataset="builtin", white_background=True)
+    one, other = (load_scene(settings, ("train",)) for _ in range(2))
+    np.testing.assert_array_equal(one.train.images, other.train.images)
+    alpha = one.train.images[..., 3] / 255
+    assert 0.1 < alpha.mean() < 0.7
+    # Rays through opaque pixels meet a surface between near and far, others do not.
+    cameras = one.train.cameras
+    for row, column in ((32, 32), (0, 0)):
+        rays = cameras.rays([0], [row], [column], pixel_centers=True)
+        depths = np.linspace(one.near, one.far, 400)[:, None]
+        points = rays.origins.numpy() + depths * rays.directions.numpy()
+        assert (builtin.signed_distance(points).min() < 0) == (alpha[0, row, column] > 0.5)
+
+
+def test_builtin_highlights_move_with_the_camera() -> None:
+    """The brightest spot of the red sphere is not the same point from everywhere."""
+    train = load_scene(SceneSettings(dataset="builtin"), ("train",)).train
+    rgb = train.images[..., :3].astype(float)
+    red = (rgb[..., 0] > 100) & (rgb[..., 1] < 0.75 * rgb[..., 0])
+    brightest = [rgb[view][red[view]].sum(-1).max(initial=0) for view in range(len(train))]
+    assert np.std(brightest) > 10
+
+
+# Bad input.
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    for dataset in ("blender", "llff", "deepvoxels", "transforms", "tiny_nerf"):
+        refused("no such", tmp_path / "nothing", dataset=dataset)
+    with pytest.raises(UserError, match="--data_dir: not given"):
+        load_scene(SceneSettings(dataset="llff"))
+
+
+def test_an_unknown_dataset_is_refused() -> None:
+    with pytest.raises(UserError, match="--dataset=lego: expected one of builtin, blender"):
+        SceneSettings(dataset="lego")  # type: ignore[arg-type]
+
+
+def test_bad_images_are_refused(blender: Path) -> None:
+    path = blender / "train" / "r_1.png"
+    path.unlink()
+    refused("r_1.png: no such image", blender, dataset="blender")
+    imageio.imwrite(path, np.random.default_rng(0).integers(0, 256, [8, 10, 4]).astype(np.uint8))
+    path.write_bytes(path.read_bytes()[:-100])
+    refused("r_1.png: damaged image", blender, dataset="blender")
+    path.write_bytes(b"not an image")
+    refused("r_1.png: not an image", blender, dataset="blender")
+    imageio.imwrite(path, image(3, 4, (8, 12)))
+    refused("r_1.png: found 12 x 8 pixels, expected 10 x 8 as in r_0", blender, dataset="blender")
+    imageio.imwrite(path, np.full([8, 10], 3, np.uint16))
+    refused("r_1.png: found pixels of mode I", blender, dataset="blender")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"camera_angle_x": 0.8, "frames": [{"file', "not readable as JSON"),
+        ("[]", "found a JSON list, expected an object"),
+        ('{"camera_angle_x": 0.8}', "expected a list of objects named frames"),
+        ('{"camera_angle_x": 0.8, "frames": []}', "found no frames"),
+        ('{"camera_angle_x": 0.8, "frames": [{}]}', "file_path of frame 0 is None"),
+        ('{"frames": [{"file_path": "train/r_0"}]}', "camera_angle_x is None, expected a finite"),
+        ('{"camera_angle_x": 4, "frames": [{"file_path": "a"}]}', "expected radians"),
+        ('{"camera_angle_x": 1, "frames": [{"file_path": "a"}]}', "frame 0: the pose has shape"),
+    ],
+)
+def test_bad_json_is_refused(blender: Path, content: str, message: str) -> None:
+    (blender / "transforms_train.json").write_text(content)
+    refused(f"transforms_train.json: .*{message}", blender, dataset="blender")
+
+
+@pytest.mark.parametrize(
+    ("pose", "message"),
+    [
+        (np.eye(3).tolist(), r"shape \[3, 3\], expected \[4, 4\]"),
+        (np.full([4, 4], np.nan).tolist(), "not finite"),
+        (np.zeros([4, 4]).tolist(), "singular"),
+        ([[1, 2], [3]], "not a matrix"),
+        ("identity", "not a matrix"),
+    ],
+)
+@pytest.mark.parametrize("dataset", ["blender", "transforms"])
+def test_bad_poses_are_refused(
+    request: pytest.FixtureRequest, dataset: str, pose: object, message: str
+) -> None:
+    blend = dataset == "blender"
+    folder = request.getfixturevalue("blender" if blend else "capture")
+    path = folder / ("transforms_train.json" if blend else "transforms.json")
+    content = json.loads(path.read_text())
+    content["frames"][1]["transform_matrix"] = pose
+    write_json(path, **content)
+    refused(message, folder, dataset=dataset)
+
+
+def test_bad_poses_bounds_are_refused(llff: Path) -> None:
+    path = llff / "poses_bounds.npy"
+    rows = np.load(path)
+    np.save(path, rows[:4])
+    refused("found 4 rows, expected 5, one for each image", llff, dataset="llff")
+    np.save(path, rows[:, :16])
+    refused(r"found shape \(5, 16\), expected \[V, 17\]", llff, dataset="llff")
+    rows[2, 15:] = [9, 2]
+    np.save(path, rows)
+    refused("row 2 has near 9 and far 2, expected 0 < near < far", llff, dataset="llff")
+    rows[1, 3] = np.nan
+    np.save(path, rows)
+    refused("row 1 has numbers that are not finite", llff, dataset="llff")
+    path.write_bytes(path.read_bytes()[:100])
+    refused("not readable as .npy", llff, dataset="llff")
+
+
+def test_pickles_are_never_loaded(llff: Path, tmp_path: Path) -> None:
+    np.save(llff / "poses_bounds.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    refused("not readable as .npy", llff, dataset="llff")
+    np.savez(tmp_path / "tiny_nerf_data.npz", images=np.array([{}], object), poses=0, focal=0)
+    refused("not readable as .npz", tmp_path, dataset="tiny_nerf")
+
+
+def test_llff_images_that_cannot_be_kept_are_shrunk_all_the_same(
+    llff: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    kept = load(llff, dataset="llff", factor=2).train.images
+    shutil.rmtree(llff / "images_2")
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    np.testing.assert_array_equal(load(llff, dataset="llff", factor=2).train.images, kept)
+    assert "images_2: not kept: Permission denied" in caplog.text
+
+
+def test_an_empty_folder_of_images_leaves_nothing_behind(llff: Path) -> None:
+    for path in (llff / "images").iterdir():
+        path.unlink()
+    refused("images: found no images", llff, dataset="llff", factor=2)
+    assert not (llff / "images_2").exists()
+
+
+def test_llff_images_of_another_size_than_the_poses_are_refused(llff: Path) -> None:
+    shutil.copytree(llff / "images", llff / "images_2")
+    refused("found images of 20 x 16 pixels, expected 10 x 8", llff, dataset="llff", factor=2)
+
+
+def test_missing_llff_images_name_what_there_is(llff: Path) -> None:
+    (llff / "images").rename(llff / "images_2")
+    refused("images_8: no such folder.*found images_2", llff, dataset="llff", factor=8)
+
+
+def test_no_training_views_are_refused(llff: Path) -> None:
+    with pytest.raises(UserError, match="no training views"):
+        load(llff, dataset="llff", holdout_every=1)
+
+
+def test_captures_that_cannot_be_read_are_refused(capture: Path) -> None:
+    path = capture / "transforms.json"
+    good = json.loads(path.read_text())
+    for change, message in (
+        ({"camera_model": "OPENCV_FISHEYE"}, "camera_model is OPENCV_FISHEYE, expected"),
+        ({"k3": 0.1}, "k3 is 0.1, expected 0: undistort"),
+        ({"fl_x": -3}, "expected positive numbers"),
+        ({"fl_x": "wide"}, "fl_x is 'wide', expected a finite number"),
+        ({"fl_x": 10**400}, "fl_x is 1000000.*, expected a finite number"),
+        ({"k1": -3.0}, "k1 -3, .*: a lens cannot bend light so much"),
+        ({"w": 8, "h": 10}, "8 x 10, but the images have 10 x 8 pixels"),
+    ):
+        write_json(path, **{**good, **change})
+        refused(message, capture, dataset="transforms")
+    for file in (capture / "images").iterdir():
+        file.unlink()
+    refused("found no frame whose image is there", capture, dataset="transforms")
+
+
+def test_cameras_that_look_the_same_way_need_near_and_far(capture: Path) -> None:
+    path = capture / "transforms.json"
+    content = json.loads(path.read_text())
+    for index, frame in enumerate(content["frames"]):
+        pose = np.eye(4)
+        pose[0, 3] = index
+        frame["transform_matrix"] = pose.tolist()
+    write_json(path, **content)
+    refused("set --near and --far", capture, dataset="transforms")
+    scene = load(capture, dataset="transforms", near=1.0, far=20.0)
+    assert (scene.near, scene.far) == (1, 20)
+    np.testing.assert_array_equal(scene.scene_to_world, np.eye(4))
+
+
+def test_bad_deepvoxels_files_are_refused(deepvoxels: Path) -> None:
+    pose = deepvoxels / "train" / "cube" / "pose" / "1.txt"
+    text = pose.read_text()
+    pose.write_text("1 2 3")
+    refused(
+        "1.txt: found 3 numbers, expected the 16", deepvoxels, dataset="deepvoxels", shape="cube"
+    )
+    pose.write_text("one two")
+    refused("1.txt: could not convert", deepvoxels, dataset="deepvoxels", shape="cube")
+    pose.write_text(text)
+    (deepvoxels / "train" / "cube" / "intrinsics.txt").write_text("40 16 16 0\n")
+    refused("intrinsics.txt: found 1 lines", deepvoxels, dataset="deepvoxels", shape="cube")
+    intrinsics = deepvoxels / "train" / "cube" / "intrinsics.txt"
+    intrinsics.write_text("40 16 16 0\n0 0 0\n1\n1.\n32 32\n0\n")
+    (deepvoxels / "train" / "cube" / "rgb" / "0.png").unlink()
+    pose.rename(pose.with_name("7.txt"))
+    refused(
+        r"one pose for each image \(see 0, 1, 7\)", deepvoxels, dataset="deepvoxels", shape="cube"
+    )
+    refused("vase: no such folder", deepvoxels, dataset="deepvoxels", shape="vase")

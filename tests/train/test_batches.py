@@ -1,0 +1,109 @@
+"""Batches as a function of seed and step."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small import small_config, small_scene
+
+from tfnerf.errors import UserError
+from tfnerf.scenes import Scene, to_colors
+from tfnerf.train.batches import Batch, TrainingBatches
+
+
+def make(scene: Scene, **changes: object) -> TrainingBatches:
+    config = small_config(**changes)
+    return TrainingBatches(scene, config.rendering, config.training)
+
+
+def flat(batch: Batch) -> list[np.ndarray]:
+    return [part.numpy() for part in tf.nest.flatten(batch)]
+
+
+def pixels_of(scene: Scene, batch: Batch) -> list[tuple[int, int, int]]:
+    """View, row and column of the rays of a batch, found from their geometry."""
+    cameras = scene.train.cameras
+    found = []
+    for origin, direction in zip(batch.rays.origins.numpy(), batch.rays.directions.numpy()):
+        distances = np.linalg.norm(cameras.camera_to_world[:, :, 3] - origin, axis=-1)
+        view = int(distances.argmin())
+        local = direction @ cameras.camera_to_world[view, :, :3]
+        x, y = local[:2] / -local[2] * cameras.focal[view] * [1, -1] + cameras.center[view]
+        found.append((view, int(np.floor(y)), int(np.floor(x))))
+    return found
+
+
+@pytest.mark.parametrize("batching", ["all_images", "one_image"])
+def test_same_seed_and_step_same_batch(batching: str) -> None:
+    scene = small_scene()
+    one, again, other_seed = (make(scene, batching=batching, seed=seed) for seed in (5, 5, 6))
+    for step in (0, 3):
+        for a, b in zip(flat(one(step, 0, 64)), flat(again(step, 0, 64))):
+            np.testing.assert_array_equal(a, b)
+        assert (one(step, 0, 64).colors.numpy() != other_seed(step, 0, 64).colors.numpy()).any()
+    assert (one(0, 0, 64).draws.jitter.numpy() != one(1, 0, 64).draws.jitter.numpy()).any()
+
+
+@pytest.mark.parametrize("batching", ["all_images", "one_image"])
+def test_parts_make_up_the_whole(batching: str) -> None:
+    batches = make(small_scene(), batching=batching)
+    whole = flat(batches(2, 0, 64))
+    parts = zip(flat(batches(2, 0, 32)), flat(batches(2, 32, 32)))
+    for all_rays, (first, second) in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(all_rays, np.concatenate([first, second]))
+
+
+def test_colours_are_those_of_the_pixels() -> None:
+    scene = small_scene()
+    colors = to_colors(scene.train.images, 255, white_background=True).numpy()
+    for batching in ("all_images", "one_image"):
+        batch = make(scene, batching=batching)(1, 0, 64)
+        for place, color in zip(pixels_of(scene, batch), batch.colors.numpy()):
+            np.testing.assert_array_equal(color, colors[place])
+
+
+def test_an_epoch_sees_every_pixel_once() -> None:
+    scene = small_scene()  # 4 views of 192 pixels: 12 batches of 64
+    batches = make(scene)
+    for epoch in (0, 1):
+        seen = Counter()
+        for step in range(12 * epoch, 12 * epoch + 12):
+            seen.update(pixels_of(scene, batches(step, 0, 64)))
+        assert len(seen) == 4 * 192
+        assert set(seen.values()) == {1}
+
+
+def test_one_image_takes_different_pixels_of_one_image_and_all_images_in_time() -> None:
+    scene = small_scene()
+    batches = make(scene, batching="one_image")
+    views = set()
+    for step in range(40):
+        places = pixels_of(scene, batches(step, 0, 64))
+        assert len(set(places)) == 64
+        assert len({view for view, _, _ in places}) == 1
+        views.add(places[0][0])
+    assert views == {0, 1, 2, 3}
+
+
+def test_first_steps_stay_in_the_centre() -> None:
+    scene = small_scene()
+    batches = make(
+        scene, batching="one_image", center_crop_steps=3, batch_size=48, center_crop_fraction=0.5
+    )
+    for step, rows, columns in ((2, {3, 8}, {4, 11}), (3, {0, 11}, {0, 15})):
+        places = np.array(pixels_of(scene, batches(step, 0, 48)))
+        if step < 3:  # all 6 x 8 pixels of the centre
+            assert {places[:, 1].min(), places[:, 1].max()} == rows
+            assert {places[:, 2].min(), places[:, 2].max()} == columns
+        else:
+            assert places[:, 2].max() > 11 or places[:, 2].min() < 4
+
+
+def test_a_batch_larger_than_the_image_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--batch_size=193: expected at most the 192 pixels"):
+        make(small_scene(), batching="one_image", batch_size=193)
+    with pytest.raises(UserError, match="48 pixels of a training image centre"):
+        make(small_scene(), batching="one_image", batch_size=64, center_crop_steps=1)

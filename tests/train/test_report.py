@@ -1,0 +1,104 @@
+"""What a run writes and warns of."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from tfnerf.files import make_folder
+from tfnerf.runs.folder import RunFolder
+from tfnerf.train.report import TrainingReport
+from tfnerf.train.trainer import Metrics, Progress
+
+
+def progress(num_steps: int = 10, **changes: float) -> Progress:
+    """Steps whose average metrics are the given ones."""
+    values = {
+        "loss": 0.02,
+        "fine_error": 0.01,
+        "coarse_error": 0.01,
+        "blank_error": 0.1,
+        "contrast": 0.1,
+        "unsound": 0.0,
+    }
+    metrics = Metrics(**{**values, **changes})
+    return Progress(num_steps, Metrics(*(num_steps * value for value in metrics)), 0.1, False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    run = RunFolder(tmp_path / "run")
+    make_folder(run.renders)
+    return run
+
+
+def lines(folder: RunFolder) -> list[dict]:
+    return [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+
+
+def test_a_line_averages_the_steps_since_the_one_before(folder: RunFolder) -> None:
+    with TrainingReport(folder, 0, 100, batch_size=32) as report:
+        report.add(progress(10, fine_error=0.01), seconds=1.0)
+        report.add(progress(30, fine_error=0.03), seconds=3.0)
+        report.write(40, learning_rate=1e-3)
+        report.add(progress(10, fine_error=0.1), seconds=0.5)
+        report.write(50, learning_rate=1e-4)
+    first, second = lines(folder)
+    assert first["step"] == 40 and second["step"] == 50
+    np.testing.assert_allclose(first["psnr"], -10 * np.log10(0.025), rtol=1e-6)
+    np.testing.assert_allclose(second["psnr"], 10, rtol=1e-6)
+    np.testing.assert_allclose(first["rays_per_second"], 40 * 32 / 4)
+    np.testing.assert_allclose(second["rays_per_second"], 10 * 32 / 0.5)
+    assert second["learning_rate"] == 1e-4
+
+
+def test_pictures_are_files_too(folder: RunFolder) -> None:
+    sheet = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    with TrainingReport(folder, 0, 100, batch_size=32) as report:
+        report.show(20, "held_out", sheet)
+    np.testing.assert_array_equal(imageio.imread(folder.renders / "held_out_00000020.png"), sheet)
+
+
+def test_a_collapsed_run_is_warned_of_once(
+    folder: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.WARNING, "tfnerf"),
+        TrainingReport(folder, 0, 2000, batch_size=32) as report,
+    ):
+        for step in (100, 600, 700):
+            report.add(progress(contrast=1e-6), seconds=1.0)
+            report.write(step, learning_rate=1e-3)
+    assert len(caplog.records) == 1
+    assert "step 600: every ray shows the background" in caplog.text
+    assert "--center_crop_steps=500" in caplog.text
+
+
+@pytest.mark.parametrize("healthy", [{"contrast": 0.05}, {"contrast": 0.0, "blank_error": 1e-5}])
+def test_a_run_that_shows_something_or_has_nothing_to_show_is_not(
+    folder: RunFolder, caplog: pytest.LogCaptureFixture, healthy: dict[str, float]
+) -> None:
+    with (
+        caplog.at_level(logging.WARNING, "tfnerf"),
+        TrainingReport(folder, 0, 2000, batch_size=32) as report,
+    ):
+        report.add(progress(**healthy), seconds=1.0)
+        report.write(1000, learning_rate=1e-3)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("cut", ["", '{"step": 1', '{"step": 15}'])
+def test_lines_of_steps_to_be_done_again_are_dropped(folder: RunFolder, cut: str) -> None:
+    """So is a last line that a kill cut, were it only of its end."""
+    for step in (10, 20, 30):
+        folder.append_metrics({"step": step})
+    with open(folder.metrics, "a") as file:
+        file.write(cut)
+    folder.drop_metrics_after(20)
+    folder.append_metrics({"step": 25})
+    assert [line["step"] for line in lines(folder)] == [10, 20, 25]

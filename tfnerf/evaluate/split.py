@@ -1,0 +1,179 @@
+"""Evaluating the views of a split, so that a kill costs no more than the view it was at."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfnerf.errors import UserError
+from tfnerf.evaluate.quality import Lpips, ViewQuality, color_error, measure_view
+from tfnerf.files import (
+    make_folder,
+    remove_unfinished_files,
+    sole_writer,
+    to_json,
+    write_file,
+)
+from tfnerf.images import (
+    color_depth,
+    color_map,
+    opaque_depth,
+    truncated_to_8bit,
+    write_png,
+)
+from tfnerf.progress import progress_bar
+from tfnerf.runs.folder import RunFolder
+from tfnerf.runs.trained import TrainedRun
+from tfnerf.scenes import Scene, Views, true_colors
+from tfnerf.volume.renderer import Image
+
+_log = logging.getLogger(__name__)
+_FINISHED, _UNFINISHED = "metrics.json", ".unfinished.json"
+_MOST_ERROR = 0.25
+"""The error that the brightest colour of an error map stands for."""
+
+
+def evaluate_split(run: TrainedRun, split: str, lpips: Lpips | None = None) -> dict[str, Any]:
+    """Renders and measures all views of a split into `eval/<split>/` of the run folder.
+
+    Each view becomes `<name>.png` (truncated to 8 bits, as the paper's protocol has it),
+    `depth/<name>.png` and `error/<name>.png`. What an interrupted evaluation of the same weights
+    has done is not done again.
+
+    Args:
+      run: the trained run.
+      split: "train", "val" or "test".
+      lpips: measures LPIPS; None: without.
+
+    Returns:
+      The content of metrics.json: step, scene, split, the mean over the views and each view.
+
+    Raises:
+      UserError: the scene has no such split, or the folder cannot be written.
+    """
+    scene = run.scene([split])
+    views = scene.splits.get(split)
+    if views is None or not len(views):
+        raise UserError(f"--split={split}: {scene.name} has no such views")
+    folder = run.folder.eval / split
+    for part in (folder, folder / "depth", folder / "error"):
+        make_folder(part)
+    with sole_writer(folder):
+        remove_unfinished_files(folder)
+        return _evaluate(run, split, scene, views, folder, lpips)
+
+
+def _evaluate(
+    run: TrainedRun, split: str, scene: Scene, views: Views, folder: Path, lpips: Lpips | None
+) -> dict[str, Any]:
+    fingerprint = _fingerprint(run, scene, views, lpips)
+    results = _done_before(folder, fingerprint)
+    missing = [index for index, name in enumerate(views.names) if name not in results]
+    renderer = run.renderer(scene)
+    num_rays = views.cameras.height * views.cameras.width
+    with progress_bar(split, len(missing) * num_rays) as progress:
+        for index in missing:
+            image = renderer(views.cameras, index, progress)
+            truth = true_colors(scene, views, index)
+            quality = measure_view(views.names[index], image, truth, lpips)
+            _write_pictures(folder, quality.name, scene, image, truth)
+            results[quality.name] = _flat(quality)
+            done = {"fingerprint": fingerprint, "views": list(results.values())}
+            write_file(folder / _UNFINISHED, to_json(done))
+            _log.info("%s: PSNR %.2f dB, SSIM %.3f", quality.name, *quality.exact[:2])
+    in_order = [results[name] for name in views.names]
+    content = {
+        "step": run.step,
+        "scene": scene.name,
+        "split": split,
+        "mean": _mean(in_order),
+        "views": in_order,
+        "fingerprint": fingerprint,
+    }
+    write_file(folder / _FINISHED, to_json(content, indent=1) + "\n")
+    (folder / _UNFINISHED).unlink(missing_ok=True)
+    return content
+
+
+def read_evaluation(folder: RunFolder, split: str) -> dict[str, Any]:
+    """What `evaluate_split` wrote; UserError where it did not."""
+    path = folder.eval / split / _FINISHED
+    content = _read(path)
+    if content is None:
+        raise UserError(
+            f"{path}: found no evaluation; make it with "
+            f"python -m tfnerf.evaluate --run_dir={folder.path} --split={split}"
+        )
+    return content
+
+
+def _fingerprint(run: TrainedRun, scene: Scene, views: Views, lpips: Lpips | None) -> str:
+    """Of all that results depend on: networks, cameras and photographs."""
+    digest = hashlib.sha256(f"{run.fingerprint(scene)} {lpips is not None}".encode())
+    digest.update(views.cameras.to_bytes())
+    digest.update(views.images.tobytes())
+    return digest.hexdigest()
+
+
+def _done_before(folder: Path, fingerprint: str) -> dict[str, dict[str, Any]]:
+    """Results by the name of their view, of views whose pictures are there."""
+    for path in (folder / _UNFINISHED, folder / _FINISHED):
+        content = _read(path)
+        if content is not None and content["fingerprint"] == fingerprint:
+            return {
+                view["name"]: view
+                for view in content["views"]
+                if all(picture.is_file() for picture in _pictures(folder, view["name"]))
+            }
+    # They would not belong to the pictures that are about to be written.
+    (folder / _FINISHED).unlink(missing_ok=True)
+    return {}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A file of results; None if it is not there or is something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        complete = {"fingerprint", "views"} <= content.keys()
+        return content if complete else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _pictures(folder: Path, name: str) -> tuple[Path, Path, Path]:
+    """Where the colours, the depth and the error of a view are."""
+    file = f"{name}.png"
+    return folder / file, folder / "depth" / file, folder / "error" / file
+
+
+def _write_pictures(folder: Path, name: str, scene: Scene, image: Image, truth: np.ndarray) -> None:
+    colors, depth, error = _pictures(folder, name)
+    write_png(colors, truncated_to_8bit(image.rgb))
+    depths = opaque_depth(image.depth, image.opacity, scene.far)
+    write_png(depth, color_depth(depths, scene.near, scene.far))
+    write_png(error, color_map(color_error(image, truth) / _MOST_ERROR, "inferno"))
+
+
+def _flat(quality: ViewQuality) -> dict[str, Any]:
+    """A JSON object a view; measures that are not there are left out."""
+    values = quality.exact._asdict()
+    values |= {f"published_{name}": value for name, value in quality.published._asdict().items()}
+    present = {name: value for name, value in values.items() if not math.isnan(value)}
+    return {"name": quality.name, **present}
+
+
+def _mean(views: list[dict[str, Any]]) -> dict[str, float]:
+    """The mean of each measure over the views."""
+    names = [name for name in views[0] if name != "name"]
+    return {name: float(np.mean([_number(view[name]) for view in views])) for name in names}
+
+
+def _number(value: float | None) -> float:
+    """The PSNR of a perfect picture is null in JSON."""
+    return math.inf if value is None else value

@@ -1,0 +1,1 @@
+"""Cameras, poses, paths: where things are and how they are seen."""

@@ -1,0 +1,1 @@
+"""Looking at a scene before training: `python -m tfnerf.inspect`."""

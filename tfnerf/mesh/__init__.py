@@ -1,0 +1,1 @@
+"""Coloured meshes: `python -m tfnerf.mesh`."""

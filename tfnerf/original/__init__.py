@@ -1,0 +1,1 @@
+"""Files of the original: configs and weights."""

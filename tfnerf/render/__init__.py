@@ -1,0 +1,1 @@
+"""Pictures along camera paths: `python -m tfnerf.render`."""

@@ -1,0 +1,91 @@
+"""flags.txt: written when a run begins, compared when it goes on."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import tfnerf
+from tfnerf.runs.checkpoints import list_checkpoints, step_of
+from tfnerf.flags import read_flagfile, to_flagfile
+from tfnerf.errors import UserError
+from tfnerf.files import make_folder, write_file
+from tfnerf.runs.folder import RunFolder
+from tfnerf.settings import Config, flag_settings, flag_text
+
+
+def begin_run(config: Config, folder: RunFolder) -> None:
+    """Makes the folder of a run, or checks that the run in it can go on, and writes its flags.
+
+    Before the first checkpoint there is nothing to lose, and any flags may be given.
+
+    Raises:
+      UserError: the folder cannot be written, is in use, holds a run with other flags or with more
+        steps, or holds something else.
+    """
+    _check_no_stranger(folder)
+    text = to_flagfile(config)
+    make_folder(folder.path)
+    folder.lock()
+    saved = list_checkpoints(folder.checkpoints)
+    if saved:
+        before = read_flagfile(folder.flags)
+        check_resumable(config, before, folder.flags)
+        if step_of(saved[-1]) > config.training.num_steps:
+            raise UserError(
+                f"--num_steps={config.training.num_steps}: the run in {folder.path} has done "
+                f"{step_of(saved[-1])} steps"
+            )
+        if to_flagfile(before) == text:
+            return
+    write_file(folder.flags, _header() + text)
+    make_folder(folder.renders)
+
+
+def check_resumable(config: Config, before: Config, path: Path) -> None:
+    """Raises UserError if a run that began as `before` cannot go on as `config`.
+
+    Args:
+      config: what is wanted now.
+      before: what `path` holds.
+      path: the flagfile of the run.
+    """
+    for (name, now, changeable), (_, then, _) in zip(flag_settings(config), flag_settings(before)):
+        if now != then and not changeable:
+            raise UserError(
+                f"--{name}={flag_text(now)}: the run in {path.parent} began with "
+                f"--{name}={flag_text(then)}; give that, or another --experiment"
+            )
+
+
+def _check_no_stranger(folder: RunFolder) -> None:
+    """Raises UserError if the folder holds files that no run wrote."""
+    try:
+        entries = {path.name for path in folder.path.iterdir()}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{folder.path}: not a folder of runs: {error.strerror}") from None
+    visible = {name for name in entries if not name.startswith(".")}
+    if visible and folder.flags.name not in visible:
+        raise UserError(f"{folder.path}: not empty, and without flags.txt no run to resume")
+
+
+def _header() -> str:
+    """Comments that tell what wrote a flagfile."""
+    versions = [f"python {platform.python_version()}", f"tfnerf {tfnerf.__version__}"]
+    versions += [f"{name} {metadata.version(name)}" for name in ("tensorflow", "keras", "numpy")]
+    return "".join(f"# {line}\n" for line in [*versions, f"commit {_git_commit()}"])
+
+
+def _git_commit() -> str:
+    source = Path(tfnerf.__file__).parent
+    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

@@ -1,0 +1,150 @@
+"""Training batches as a pure function of (seed, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfnerf.errors import UserError
+from tfnerf.geometry.cameras import Rays
+from tfnerf.random_numbers import (
+    Stream,
+    normals,
+    permutation_key,
+    permute,
+    random_bits,
+    uniforms,
+)
+from tfnerf.scenes import Scene, to_colors
+from tfnerf.settings import RenderSettings, TrainingSettings
+from tfnerf.volume.renderer import Draws
+
+
+class Batch(NamedTuple):
+    """Rays with the colours that they should have."""
+
+    rays: Rays
+    colors: tf.Tensor
+    """[N, 3]"""
+    draws: Draws
+
+
+class TrainingBatches:
+    """The batches of a training run.
+
+    The batch of a step does not depend on the number of devices: each of them asks for its part.
+
+    Args:
+      scene: its training views are drawn from.
+      rendering: how many random numbers a ray needs.
+      training: seed, batch size, where the rays come from.
+
+    Raises:
+      UserError: an image (or its centre) has fewer pixels than a batch has rays.
+    """
+
+    def __init__(self, scene: Scene, rendering: RenderSettings, training: TrainingSettings):
+        self._scene = scene
+        self._rendering = rendering
+        self._training = training
+        views = scene.train
+        height, width = views.cameras.height, views.cameras.width
+        self._whole = (0, 0, height, width)
+        half_height = int(height // 2 * training.center_crop_fraction)
+        half_width = int(width // 2 * training.center_crop_fraction)
+        self._center = (
+            height // 2 - half_height,
+            width // 2 - half_width,
+            2 * half_height,
+            2 * half_width,
+        )
+        if training.batching == "one_image":
+            smallest = self._center if training.center_crop_steps else self._whole
+            num_pixels = smallest[2] * smallest[3]
+            if training.batch_size > num_pixels:
+                raise UserError(
+                    f"--batch_size={training.batch_size}: expected at most the {num_pixels} pixels "
+                    f"of a training image{' centre' if training.center_crop_steps else ''}"
+                )
+        # The images stay in the host's memory: a GPU is sent the pixels of its rays only.
+        with tf.device("CPU:0"):
+            self._pixels = tf.constant(views.images.reshape([-1, views.images.shape[-1]]))
+
+    def __call__(self, step: tf.Tensor, first: tf.Tensor, count: int) -> Batch:
+        """Part of the batch of a step.
+
+        Args:
+          step: scalar int.
+          first: scalar int, index in the batch of the first ray wanted.
+          count: N, how many rays are wanted.
+        """
+        step, first = tf.cast(step, tf.int64), tf.cast(first, tf.int64)
+        places = first + tf.range(count, dtype=tf.int64)
+        if self._training.batching == "all_images":
+            view, row, column = self._among_all_images(step, places)
+        else:
+            view, row, column = self._in_one_image(step, places)
+        scene, cameras = self._scene, self._scene.train.cameras
+        pixel = (view * cameras.height + row) * cameras.width + column
+        with tf.device("CPU:0"):
+            pixels = tf.gather(self._pixels, pixel)
+        rays = cameras.rays(view, row, column, pixel_centers=scene.pixel_centers)
+        return Batch(
+            rays=rays if scene.ndc is None else scene.ndc.warp(rays),
+            colors=to_colors(pixels, scene.train.level, white_background=scene.white_background),
+            draws=self._draws(step, first, count),
+        )
+
+    def _among_all_images(self, step: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """View, row and column [N] of rays from all images, each once before any comes again."""
+        height, width = self._whole[2:]
+        num_pixels = len(self._scene.train) * height * width
+        index = step * self._training.batch_size + places
+        key = permutation_key(self._training.seed, index // num_pixels)
+        pixel = permute(index % num_pixels, num_pixels, key)
+        return pixel // (height * width), pixel // width % height, pixel % width
+
+    def _in_one_image(self, step: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """View, row and column [N] of different pixels of one random image."""
+        seed = self._training.seed
+        bits = random_bits([], seed, step, Stream.VIEW)
+        view = tf.cast(bits, tf.int64) % len(self._scene.train)
+
+        def pixels_of(window: tuple[int, int, int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+            top, left, height, width = window
+            pixel = permute(places, height * width, permutation_key(seed, step))
+            return top + pixel // width, left + pixel % width
+
+        if self._training.center_crop_steps:
+            row, column = tf.cond(
+                step < self._training.center_crop_steps,
+                lambda: pixels_of(self._center),
+                lambda: pixels_of(self._whole),
+            )
+        else:
+            row, column = pixels_of(self._whole)
+        return tf.fill(tf.shape(row), view), row, column
+
+    def _draws(self, step: tf.Tensor, first: tf.Tensor, count: int) -> Draws:
+        """Random numbers of the rays from `first` on."""
+        coarse, fine = self._rendering.num_coarse_samples, self._rendering.num_fine_samples
+        std = self._rendering.density_noise_std
+
+        def draw(distribution: Callable, num_samples: int, stream: Stream) -> tf.Tensor:
+            # For the whole batch, so that numbers don't depend on how devices share it.
+            shape = [self._training.batch_size, num_samples]
+            return distribution(shape, self._training.seed, step, stream)[first : first + count]
+
+        draws = Draws()
+        if self._rendering.jitter:
+            draws = draws._replace(jitter=draw(uniforms, coarse, Stream.JITTER))
+            if fine:
+                draws = draws._replace(resampling=draw(uniforms, fine, Stream.RESAMPLING))
+        if std:
+            draws = draws._replace(
+                coarse_noise=std * draw(normals, coarse, Stream.COARSE_NOISE),
+                fine_noise=std * draw(normals, coarse + fine, Stream.FINE_NOISE),
+            )
+        return draws

@@ -1,0 +1,252 @@
+"""A training run from its first step, or from its newest checkpoint, to its last."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import time
+import zlib
+from types import FrameType
+
+import numpy as np
+import tensorflow as tf
+
+from tfnerf.errors import UserError, first_line
+from tfnerf.evaluate.quality import ViewQuality, held_out_sheet, measure_views
+from tfnerf.progress import progress_bar
+from tfnerf.runs.checkpoints import Checkpoints, list_checkpoints
+from tfnerf.runs.folder import RunFolder
+from tfnerf.runs.trained import make_renderer
+from tfnerf.scenes import Scene, spread, true_colors
+from tfnerf.settings import Config, TrainingSettings
+from tfnerf.train.distribution import is_chief
+from tfnerf.train.report import TrainingReport
+from tfnerf.train.trainer import Trainer
+
+_log = logging.getLogger(__name__)
+_SECONDS_PER_CALL = 1.0
+"""How long a call into the graph may take: until then nothing is shown and no signal answered."""
+_MOST_STEPS_PER_CALL = 100
+
+
+class InterruptedRunError(Exception):
+    """The run was asked to stop, and has saved a checkpoint."""
+
+    def __init__(self, step: int, number: int):
+        super().__init__(f"stopped after step {step}; the same command goes on from there")
+        self.exit_status = 128 + number
+
+
+class _AskedToStopError(Exception):
+    """Breaks off a rendering."""
+
+
+class StopRequest:
+    """Remembers SIGTERM or SIGINT, so that a run stops between steps; a context manager.
+
+    A second signal does at once what it does elsewhere.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __enter__(self) -> StopRequest:
+        self._before = {
+            number: signal.signal(number, self._remember)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._restore()
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def train(
+    config: Config, scene: Scene, folder: RunFolder, strategy: tf.distribute.Strategy
+) -> list[ViewQuality]:
+    """Trains, from the newest checkpoint of the folder on if there is one.
+
+    Returns:
+      How close held-out views come at the end; empty where there are none.
+
+    Raises:
+      UserError: the settings do not fit the scene, memory or disk is full, no checkpoint can be
+        read, another worker is gone, or the loss is not finite.
+      InterruptedRunError: by SIGTERM or SIGINT.
+    """
+    try:
+        run = _TrainingRun(config, scene, folder, strategy)
+        run.train()
+        return run.measure()
+    except tf.errors.ResourceExhaustedError as error:
+        raise UserError(
+            f"out of memory: give a lower --rays_per_chunk than {config.rendering.rays_per_chunk}; "
+            f"it changes memory and speed, not results ({first_line(error)})"
+        ) from None
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        raise UserError(
+            "another worker is gone; start all of them again to go on from the newest checkpoint "
+            f"({first_line(error)})"
+        ) from None
+
+
+class _TrainingRun:
+    """A trainer, its checkpoints and what it shows. Only the chief worker writes."""
+
+    def __init__(
+        self, config: Config, scene: Scene, folder: RunFolder, strategy: tf.distribute.Strategy
+    ):
+        self._settings = config.training
+        self._scene = scene
+        self._folder = folder
+        self._chief = is_chief(strategy)
+        self._trainer = Trainer(scene, config, strategy)
+        self._renderer = make_renderer(self._trainer.model, scene, config.rendering)
+        self._checkpoints = Checkpoints(
+            folder.checkpoints,
+            {
+                "model": self._trainer.model.variables,
+                "optimizer": self._trainer.optimizer.variables,
+            },
+        )
+        self._resume(config, strategy)
+
+    def _resume(self, config: Config, strategy: tf.distribute.Strategy) -> None:
+        if self._chief:
+            self._checkpoints.remove_unfinished()
+        restored = self._checkpoints.restore_newest()
+        _check_same("step restored", self._trainer.step, strategy)
+        _check_same("flags (as a checksum)", _checksum(config), strategy)
+        if restored is not None:
+            _log.info("resuming after step %d", restored)
+        if self._chief:
+            self._folder.drop_metrics_after(self._trainer.step)
+
+    def train(self) -> None:
+        """Some steps in the graph, then whatever is due, until the last step is done."""
+        own_pace = pace = 0.0
+        with StopRequest() as request, self._report() as report:
+            while (step := self._trainer.step) < self._settings.num_steps:
+                num_steps = min(_steps_per_call(pace), _steps_until_due(step, self._settings))
+                begin = time.perf_counter()
+                progress = self._trainer.run(
+                    num_steps, seconds_per_step=own_pace, stop=bool(request.signal)
+                )
+                seconds = time.perf_counter() - begin
+                own_pace = seconds / progress.num_steps
+                pace = progress.seconds_per_step
+                if progress.metrics.unsound:
+                    raise UserError(_diverged(self._trainer.step, self._folder))
+                if report is not None:
+                    report.add(progress, seconds)
+                    self._write_what_is_due(report, progress.stop)
+                    if self._picture_is_due() and not progress.stop:
+                        self._show_held_out(report, request)
+                if progress.stop:
+                    raise InterruptedRunError(self._trainer.step, request.signal or signal.SIGTERM)
+            if request.signal:
+                raise InterruptedRunError(self._trainer.step, request.signal)
+
+    def _report(self) -> contextlib.AbstractContextManager[TrainingReport | None]:
+        if not self._chief:
+            return contextlib.nullcontext()
+        return TrainingReport(
+            self._folder, self._trainer.step, self._settings.num_steps, self._settings.batch_size
+        )
+
+    def _write_what_is_due(self, report: TrainingReport, stop: bool) -> None:
+        step, settings = self._trainer.step, self._settings
+        last = step == settings.num_steps
+        if last or step % settings.log_every == 0:
+            report.write(step, self._trainer.learning_rate)
+        if last or stop or step % settings.checkpoint_every == 0:
+            self._checkpoints.save(step, settings.keep_checkpoints)
+
+    def _picture_is_due(self) -> bool:
+        period = self._settings.eval_every
+        return period > 0 and self._trainer.step % period == 0 and self._scene.held_out is not None
+
+    def _show_held_out(self, report: TrainingReport, request: StopRequest) -> None:
+        """Renders the held-out view in the middle of the split, unless asked to stop meanwhile."""
+        views = self._scene.held_out
+        assert views is not None
+
+        def watch(num_rays: int) -> None:
+            if request.signal:
+                raise _AskedToStopError
+
+        index = len(views) // 2
+        try:
+            image = self._renderer(views.cameras, index, watch)
+        except _AskedToStopError:
+            return
+        truth = true_colors(self._scene, views, index)
+        sheet = held_out_sheet(self._scene, image, truth)
+        report.show(self._trainer.step, "held_out", sheet)
+
+    def measure(self) -> list[ViewQuality]:
+        """Renders and measures some of the held-out views; only on the chief."""
+        held_out = self._scene.held_out
+        if not self._chief or held_out is None or self._settings.num_eval_views == 0:
+            return []
+        views = held_out.select(spread(len(held_out), self._settings.num_eval_views))
+        num_rays = len(views) * views.cameras.height * views.cameras.width
+        with progress_bar("held-out views", num_rays) as progress:
+            measured = measure_views(self._renderer, self._scene, views, progress)
+        self._folder.append_metrics(
+            {
+                "step": self._trainer.step,
+                "held_out_views": len(measured),
+                "held_out_psnr": float(np.mean([view.exact.psnr for view in measured])),
+                "held_out_ssim": float(np.mean([view.exact.ssim for view in measured])),
+            }
+        )
+        return measured
+
+
+def _steps_per_call(seconds_per_step: float) -> int:
+    """How many steps the graph does before the host looks again."""
+    if seconds_per_step == 0:
+        return 1
+    return int(np.clip(_SECONDS_PER_CALL / seconds_per_step, 1, _MOST_STEPS_PER_CALL))
+
+
+def _steps_until_due(step: int, settings: TrainingSettings) -> int:
+    """Steps until the next one after which there is something to do."""
+    periods = (settings.log_every, settings.checkpoint_every, settings.eval_every)
+    due = [period - step % period for period in periods if period]
+    return min(*due, settings.num_steps - step)
+
+
+def _checksum(config: Config) -> int:
+    """Of what all workers must have alike, as an integer that a float32 holds exactly."""
+    text = repr((config.network, config.rendering, config.training))
+    return zlib.crc32(text.encode()) & 0xFFFFFF
+
+
+def _check_same(what: str, value: int, strategy: tf.distribute.Strategy) -> None:
+    """Raises UserError, on some worker at least, if the workers have different values."""
+    values = strategy.run(lambda: tf.constant(float(value)))
+    if float(strategy.reduce("MEAN", values, axis=None)) != value:
+        raise UserError(
+            f"{what}: found {value} here and another value on another worker; give all of them "
+            "the same flags, and an --output_dir that they share"
+        )
+
+
+def _diverged(step: int, folder: RunFolder) -> str:
+    saved = list_checkpoints(folder.checkpoints)
+    good = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
+    return (
+        f"step {step}: the loss or a gradient is not finite; {good}. Begin again with another "
+        "--experiment and a lower --learning_rate or --learning_rate_warmup_steps=1000"
+    )

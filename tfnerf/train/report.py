@@ -1,0 +1,137 @@
+"""What a training run shows: progress bar, metrics.jsonl, TensorBoard, warnings."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from types import TracebackType
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfnerf.errors import UserError, first_line
+from tfnerf.evaluate.metrics import psnr_of
+from tfnerf.images import write_png
+from tfnerf.runs.folder import RunFolder
+from tfnerf.train.trainer import Metrics, Progress
+
+_log = logging.getLogger(__name__)
+_COLLAPSE_CONTRAST = 1e-4
+"""Mean squared difference from the background below which a picture is blank."""
+_COLLAPSE_BLANK_ERROR = 1e-3
+"""Mean squared error that makes a blank picture wrong."""
+_COLLAPSE_PATIENCE = 500
+"""Steps before a blank picture is a reason to worry."""
+
+
+class TrainingReport:
+    """Shows how a run goes; a context manager.
+
+    Args:
+      folder: of the run.
+      step: the run starts from.
+      num_steps: it ends at.
+      batch_size: rays a step.
+    """
+
+    def __init__(self, folder: RunFolder, step: int, num_steps: int, batch_size: int):
+        self._folder = folder
+        self._batch_size = batch_size
+        self._sums = np.zeros(len(Metrics._fields))
+        self._num_steps = 0
+        self._seconds = 0.0
+        self._warned = False
+        self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
+        self._bar = tqdm(
+            total=num_steps, initial=step, unit="step", disable=None, dynamic_ncols=True
+        )
+
+    def __enter__(self) -> TrainingReport:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+        self._writer.close()
+
+    def add(self, progress: Progress, seconds: float) -> None:
+        """Takes in some steps and how long they took."""
+        self._sums += progress.metrics
+        self._num_steps += progress.num_steps
+        self._seconds += seconds
+        metrics = Metrics(*(np.array(progress.metrics) / progress.num_steps))
+        rate = progress.num_steps * self._batch_size / seconds
+        quality = f"loss {metrics.loss:.4f}, PSNR {psnr_of(metrics.fine_error):.2f} dB"
+        self._bar.set_postfix_str(f"{quality}, {rate:.0f} rays/s", refresh=False)
+        self._bar.update(progress.num_steps)
+
+    def write(self, step: int, learning_rate: float) -> None:
+        """Writes the average of the steps since the last call."""
+        if not self._num_steps:
+            return
+        metrics = Metrics(*(self._sums / self._num_steps))
+        values = {
+            "loss": float(metrics.loss),
+            "psnr": psnr_of(metrics.fine_error),
+            "learning_rate": learning_rate,
+            "rays_per_second": self._num_steps * self._batch_size / self._seconds,
+            "seconds_per_step": self._seconds / self._num_steps,
+        }
+        if metrics.coarse_error:
+            values["psnr_coarse"] = psnr_of(metrics.coarse_error)
+        self._folder.append_metrics({"step": step, **values})
+        with self._tensorboard(step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+        if self._bar.disable:
+            left = values["seconds_per_step"] * (self._bar.total - step)
+            _log.info(
+                "step %d of %d: loss %.4f, PSNR %.2f dB, %.0f rays/s, %s left",
+                step,
+                self._bar.total,
+                values["loss"],
+                values["psnr"],
+                values["rays_per_second"],
+                tqdm.format_interval(left),
+            )
+        self._warn_of_collapse(step, metrics)
+        self._sums[:] = 0
+        self._num_steps = 0
+        self._seconds = 0.0
+
+    def show(self, step: int, name: str, sheet: np.ndarray) -> None:
+        """Puts a picture [H, W, 3] uint8 into TensorBoard and into the folder."""
+        with self._tensorboard(step):
+            tf.summary.image(name, sheet[np.newaxis])
+        write_png(self._folder.renders / f"{name}_{step:08d}.png", sheet)
+
+    @contextlib.contextmanager
+    def _tensorboard(self, step: int) -> Iterator[None]:
+        try:
+            with self._writer.as_default(step):
+                yield
+            self._writer.flush()
+        except tf.errors.OpError as error:
+            folder = self._folder.tensorboard
+            raise UserError(f"{folder}: cannot be written: {first_line(error)}") from None
+
+    def _warn_of_collapse(self, step: int, metrics: Metrics) -> None:
+        blank = metrics.contrast < _COLLAPSE_CONTRAST
+        wrong = metrics.blank_error > _COLLAPSE_BLANK_ERROR
+        if self._warned or step < _COLLAPSE_PATIENCE or not (blank and wrong):
+            return
+        self._warned = True
+        _log.warning(
+            "step %d: every ray shows the background (PSNR %.1f dB): the networks have collapsed "
+            "and will not recover. Stop and begin again with another --experiment and one of: "
+            "another --seed; --batching=one_image --center_crop_steps=500; "
+            "--learning_rate_warmup_steps=1000; --density_noise_std=1; a lower --learning_rate",
+            step,
+            psnr_of(metrics.fine_error),
+        )

@@ -1,0 +1,1 @@
+"""From fields to pictures: sampling rays, compositing, rendering."""
