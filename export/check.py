@@ -10,15 +10,14 @@ import imageio.v3 as imageio
 import numpy as np
 
 from export.served_scene import DEPTH_LEVELS
+from export.signatures import scene_signatures
 from serving.server.servable import Servable
 from tfnerf.errors import UserError, first_line
-from tfnerf.fields.mlp import NeRF
 from tfnerf.geometry.cameras import Cameras, Rays
 from tfnerf.geometry.poses import transformed
 from tfnerf.images import opaque_depth
 from tfnerf.scenes import Scene
-from tfnerf.settings import RenderSettings
-from tfnerf.volume.renderer import query_points, render_rays
+from tfnerf.volume.scene_renderer import SceneRenderer
 
 _TOLERANCE = 1e-4
 """Against the largest value. Both compute the same; rounding is all that may differ."""
@@ -35,16 +34,13 @@ paper's positional encoding is twelve times that."""
 _PICTURE_SIZE = 8
 
 
-def check_version(
-    path: Path, model: NeRF, scene: Scene, settings: RenderSettings, rays: Rays
-) -> None:
+def check_version(path: Path, renderer: SceneRenderer, scene: Scene, rays: Rays) -> None:
     """Compares all signatures with the same computation in this process.
 
     Args:
       path: the version.
-      model: with the weights that were exported.
+      renderer: with the weights and the sampling that were exported.
       scene: that they were trained on.
-      settings: that were exported.
       rays: some, in scene coordinates.
 
     Raises:
@@ -53,9 +49,9 @@ def check_version(
     try:
         servable = Servable(path)
         try:
-            _check_rays(servable, model, scene, settings, rays)
-            _check_points(servable, model, scene, rays)
-            _check_view(servable, scene)
+            _check_rays(servable, renderer, scene, rays)
+            _check_points(servable, renderer, scene, rays)
+            _check_view(servable, renderer, scene)
             answer = servable.run("describe_scene", {"index": np.zeros(1, np.int32)})
             json.loads(answer["scene"][0])
         finally:
@@ -75,58 +71,49 @@ def to_world(scene: Scene, rays: Rays) -> tuple[np.ndarray, np.ndarray]:
     return origins.astype(np.float32), directions.astype(np.float32)
 
 
-def render_in_process(
-    model: NeRF, scene: Scene, settings: RenderSettings, rays: Rays
-) -> dict[str, np.ndarray]:
+def render_in_process(renderer: SceneRenderer, scene: Scene, rays: Rays) -> dict[str, np.ndarray]:
     """The same rays without an export.
 
     Returns:
       rgb [N, 3], depth, disparity and opacity [N], in world units (in NDC for scenes in NDC).
     """
-    warped = rays if scene.ndc is None else scene.ndc.warp(rays)
-    fine = render_rays(
-        model,
-        warped,
-        scene.near,
-        scene.far,
-        settings,
-        white_background=scene.white_background,
-    ).fine
+    final = renderer.render(rays).final
     return {
-        "rgb": fine.rgb.numpy(),
-        "depth": fine.depth.numpy() * scene.depth_scale,
-        "disparity": fine.disparity.numpy() / scene.depth_scale,
-        "opacity": fine.opacity.numpy(),
+        "rgb": final.rgb.numpy(),
+        "depth": final.depth.numpy() * scene.depth_scale,
+        "disparity": final.disparity.numpy() / scene.depth_scale,
+        "opacity": final.opacity.numpy(),
     }
 
 
-def _check_rays(
-    servable: Servable, model: NeRF, scene: Scene, settings: RenderSettings, rays: Rays
-) -> None:
+def _check_rays(servable: Servable, renderer: SceneRenderer, scene: Scene, rays: Rays) -> None:
     origins, directions = to_world(scene, rays)
-    answer = servable.run("serving_default", {"origins": origins, "directions": directions})
-    expected = render_in_process(model, scene, settings, rays)
-    moved = render_in_process(model, scene, settings, _moved(servable.path, scene, rays, origins))
+    signature = scene_signatures(scene.conditions)["serving_default"]
+    inputs = {"origins": origins, "directions": directions, **(rays.conditions or {})}
+    answer = servable.run(signature.name, signature.requests(inputs))
+    expected = render_in_process(renderer, scene, rays)
+    moved = render_in_process(renderer, scene, _moved(servable.path, scene, rays, origins))
     # Where a ray meets next to nothing, disparity is one rounding error divided by another.
     for values in (answer, expected, moved):
         values["disparity"] = values["disparity"] * values["opacity"]
     _compare(servable.path, "serving_default", answer, expected, moved)
 
 
-def _check_points(servable: Servable, model: NeRF, scene: Scene, rays: Rays) -> None:
+def _check_points(servable: Servable, renderer: SceneRenderer, scene: Scene, rays: Rays) -> None:
     middle = rays.origins + rays.directions * (1.5 if scene.ndc else (scene.near + scene.far) / 2)
-    there = Rays(middle, rays.directions, rays.viewdirs)
+    there = rays._replace(origins=middle)
     points, viewdirs = to_world(scene, there)
-    answer = servable.run("query_points", {"points": points, "viewdirs": viewdirs})
-    expected = _query_in_process(model, scene, there)
-    moved = _query_in_process(model, scene, _moved(servable.path, scene, there, points))
+    signature = scene_signatures(scene.conditions)["query_points"]
+    inputs = {"points": points, "viewdirs": viewdirs, **(rays.conditions or {})}
+    answer = servable.run(signature.name, signature.requests(inputs))
+    expected = _query_in_process(renderer, scene, there)
+    moved = _query_in_process(renderer, scene, _moved(servable.path, scene, there, points))
     _compare(servable.path, "query_points", answer, expected, moved)
 
 
-def _query_in_process(model: NeRF, scene: Scene, there: Rays) -> dict[str, np.ndarray]:
+def _query_in_process(renderer: SceneRenderer, scene: Scene, there: Rays) -> dict[str, np.ndarray]:
     """What is at the origins, seen along the directions."""
-    points = there.origins if scene.ndc is None else scene.ndc.warp_points(there.origins)
-    rgb, density = query_points(model, points, there.viewdirs)
+    rgb, density = renderer.query(there.origins, there.viewdirs, there.conditions)
     return {"rgb": rgb.numpy(), "density": density.numpy() / scene.depth_scale}
 
 
@@ -146,26 +133,26 @@ def _moved(path: Path, scene: Scene, rays: Rays, world_origins: np.ndarray) -> R
     return rays._replace(origins=rays.origins + spacing)
 
 
-def _check_view(servable: Servable, scene: Scene) -> None:
+def _check_view(servable: Servable, renderer: SceneRenderer, scene: Scene) -> None:
     """A small picture, against its rays sent one by one."""
     cameras = scene.train.cameras.resized(_PICTURE_SIZE / scene.train.cameras.width)
     focal = float(cameras.focal.mean())
     pose = transformed(scene.scene_to_world, cameras.camera_to_world[:1].astype(np.float64))
     pose = pose.astype(np.float32)
-    size = np.array([_PICTURE_SIZE], np.int32)
-    picture = servable.run(
-        "render_view",
-        {
-            "camera_to_world": pose,
-            "focal": np.array([focal], np.float32),
-            "height": size,
-            "width": size,
-        },
-    )
-    camera = Cameras.pinhole(pose, _PICTURE_SIZE, _PICTURE_SIZE, focal)
-    rays = camera.image_rays(0, pixel_centers=scene.pixel_centers)
-    inputs = {"origins": rays.origins.numpy(), "directions": rays.directions.numpy()}
-    answer = servable.run("serving_default", inputs)
+    signatures = scene_signatures(scene.conditions)
+    conditions = cameras[:1].conditions
+    one_picture = {
+        "camera_to_world": pose,
+        "focal": [focal],
+        "height": [_PICTURE_SIZE],
+        "width": [_PICTURE_SIZE],
+        **(conditions or {}),
+    }
+    picture = servable.run("render_view", signatures["render_view"].requests(one_picture))
+    camera = Cameras.pinhole(pose, _PICTURE_SIZE, _PICTURE_SIZE, focal, conditions)
+    rays = camera.image_rays(0, pixel_centers=renderer.pixel_centers)
+    inputs = {"origins": rays.origins, "directions": rays.directions, **(rays.conditions or {})}
+    answer = servable.run("serving_default", signatures["serving_default"].requests(inputs))
     depth = opaque_depth(answer["depth"] / scene.depth_scale, answer["opacity"], scene.far)
     expected = {
         "image": np.clip(answer["rgb"], 0, 1),

@@ -17,11 +17,12 @@ from export.versions import new_version, next_version
 from export.warm_up import write_warm_up
 from tfnerf.errors import UserError, first_line
 from tfnerf.evaluate.metrics import psnr_of
-from tfnerf.fields.mlp import NeRF
+from tfnerf.fields.model import NeRF, make_model
 from tfnerf.geometry.cameras import Rays
 from tfnerf.runs.trained import TrainedRun
 from tfnerf.scenes import Scene, Views, to_colors
 from tfnerf.settings import RenderSettings
+from tfnerf.volume.scene_renderer import SceneRenderer
 
 DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16, "float16": tf.float16}
 _NUM_RAYS = 2048
@@ -64,22 +65,21 @@ def export(
     """
     scene = run.scene()
     settings = _settings(run.config.rendering, num_coarse_samples, num_fine_samples)
-    model = _as_served(run, DTYPES[dtype])
+    renderer = SceneRenderer.of(scene, _as_served(run, settings, DTYPES[dtype]), settings)
     description = describe_scene(run, scene, settings, dtype)
-    served = ServedScene(model, scene, settings, DTYPES[dtype], json.dumps(description))
+    served = ServedScene(renderer, scene, settings, DTYPES[dtype], json.dumps(description))
     views = scene.held_out or scene.train
     rays, truth = _some_pixels(scene, views)
     version = next_version(model_base_path) if version is None else version
     with new_version(model_base_path, version) as folder:
         try:
             tf.saved_model.save(served, str(folder), signatures=served.signatures())
-            pose = np.array(description["camera_path"]["camera_to_world"][0])
-            write_warm_up(folder, model_name, pose, description["focal"])
+            write_warm_up(folder, model_name, scene, description)
         except tf.errors.OpError as error:
             raise UserError(f"{folder}: cannot be written: {first_line(error)}") from None
-        check_version(folder, model, scene, settings, rays)
-    after = render_in_process(model, scene, settings, rays)["rgb"]
-    before = render_in_process(run.model, scene, run.config.rendering, rays)["rgb"]
+        check_version(folder, renderer, scene, rays)
+    after = render_in_process(renderer, scene, rays)["rgb"]
+    before = render_in_process(run.renderer(scene), scene, rays)["rgb"]
     return Export(model_base_path / str(version), _psnr(after, truth), _psnr(before, truth))
 
 
@@ -94,14 +94,13 @@ def _settings(
     return settings
 
 
-def _as_served(run: TrainedRun, dtype: tf.DType) -> NeRF:
+def _as_served(run: TrainedRun, settings: RenderSettings, dtype: tf.DType) -> NeRF:
     """The networks with weights as they will be stored, computing in float32."""
-    network = dataclasses.replace(run.config.network, mixed_precision=False)
-    model = NeRF.from_settings(network, with_fine=run.model.fine is not None)
-    model.set_weights(
-        [tf.cast(tf.cast(weight, dtype), tf.float32).numpy() for weight in run.model.get_weights()]
-    )
-    return model
+    model = make_model(run.config.replaced(mixed_precision=False), step=run.step)
+    for variable, trained in zip(model.variables, run.model.variables):
+        variable.assign(tf.cast(tf.cast(trained.value, dtype), variable.dtype))
+    # Without fine samples only the coarse network is asked.
+    return model if settings.num_fine_samples else NeRF(model.coarse)
 
 
 def _some_pixels(scene: Scene, views: Views) -> tuple[Rays, np.ndarray]:

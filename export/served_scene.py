@@ -8,18 +8,20 @@ compiled with XLA, because TF Serving switches it off.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from tfnerf.fields.mlp import NeRF, RadianceField
+from export.signatures import RENDERED, Signature, Tensor, scene_signatures
 from tfnerf.geometry.cameras import Cameras, Rays
 from tfnerf.scenes import Scene
 from tfnerf.settings import RenderSettings
-from tfnerf.volume.renderer import query_points, render_rays
+from tfnerf.volume.devices import CPU_RAYS_PER_CHUNK
+from tfnerf.volume.scene_renderer import SceneRenderer
 
 MOST_PIXELS = 1 << 24
 """Of a picture that render_view makes."""
@@ -29,24 +31,22 @@ _MOST_DESCRIPTIONS = 1000
 _SIZES_EXPECTED = (
     f"expected height, width and focal above 0 and at most {MOST_PIXELS} pixels; found"
 )
-_RENDERED = {"rgb": 3, "depth": None, "disparity": None, "opacity": None}
-"""What rendering answers, and how wide it is."""
 
 
 class ServedScene(tf.Module):
-    """A trained scene with the four signatures of a served model.
+    """A trained scene with the signatures of a served model.
 
     Args:
-      model: the trained networks.
+      renderer: of the scene; its networks compute in float32.
       scene: that they were trained on.
-      settings: how rays are sampled.
+      settings: how many rays at a time.
       dtype: that weights are stored in; all computation is in float32.
       description: what describe_scene answers.
     """
 
     def __init__(
         self,
-        model: NeRF,
+        renderer: SceneRenderer,
         scene: Scene,
         settings: RenderSettings,
         dtype: tf.DType,
@@ -54,63 +54,58 @@ class ServedScene(tf.Module):
     ):
         super().__init__()
         # A Keras model as an attribute would be saved in a way that TF Serving cannot load.
-        # Variables are: each weight once. Its network is evaluated with them in its place.
-        networks = [model.coarse] if model.fine is None else [model.coarse, model.fine]
-        self.weights = [
-            [tf.Variable(tf.cast(weight.value, dtype), trainable=False) for weight in net.weights]
-            for net in networks
+        # Variables are: each once. The networks are evaluated with them in the place of their own.
+        self.variables_of_model = [
+            tf.Variable(_stored(variable.value, dtype), trainable=False)
+            for variable in renderer.model.variables
         ]
-        fields = [_with_weights(net, weights) for net, weights in zip(networks, self.weights)]
-        self._model = _Networks(fields[0], fields[-1])
+        self._renderer = renderer
         self._scene = scene
-        self._settings = settings
+        self._rays_per_chunk = settings.given_picture_rays_per_chunk or CPU_RAYS_PER_CHUNK
+        self._points_per_chunk = self._rays_per_chunk * settings.num_coarse_samples
         self._description = description
         self._to_scene = np.linalg.inv(scene.scene_to_world).astype(np.float32)
 
     def signatures(self) -> dict[str, Any]:
         """The functions to be exported, by the name of their signature."""
-        rows = {
-            name: tf.TensorSpec([None, 3], tf.float32, name)
-            for name in ("origins", "directions", "points", "viewdirs")
+        functions: dict[str, Callable[..., dict[str, tf.Tensor]]] = {
+            "serving_default": self.render,
+            "render_view": self.render_view,
+            "query_points": self.query_points,
+            "describe_scene": self.describe,
         }
-        functions = {
-            "serving_default": (self.render, (rows["origins"], rows["directions"])),
-            "render_view": (
-                self.render_view,
-                (
-                    tf.TensorSpec([None, 3, 4], tf.float32, "camera_to_world"),
-                    tf.TensorSpec([None], tf.float32, "focal"),
-                    tf.TensorSpec([None], tf.int32, "height"),
-                    tf.TensorSpec([None], tf.int32, "width"),
-                ),
-            ),
-            "query_points": (self.query_points, (rows["points"], rows["viewdirs"])),
-            "describe_scene": (self.describe, (tf.TensorSpec([None], tf.int32, "index"),)),
-        }
-        return {
-            name: tf.function(function, input_signature=inputs, autograph=False)
-            for name, (function, inputs) in functions.items()
-        }
+        signatures = scene_signatures(self._scene.conditions)
+        return {name: _graph(functions[name], signatures[name]) for name in functions}
 
-    def render(self, origins: tf.Tensor, directions: tf.Tensor) -> dict[str, tf.Tensor]:
+    def render(
+        self, origins: tf.Tensor, directions: tf.Tensor, **conditions: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """Renders rays.
 
         Args:
           origins: [N, 3], world.
           directions: [N, 3], world; near, far and depth count in their lengths.
+          **conditions: of each ray.
 
         Returns:
           rgb [N, 3], depth [N] (in NDC for scenes in NDC), disparity [N], opacity [N], all float32.
         """
-        return _in_chunks(
-            lambda *chunk: self._render_chunk(self._in_scene(*chunk)),
-            [origins, directions],
-            self._settings.rays_per_chunk,
-            _RENDERED,
-        )
+
+        def render_chunk(
+            origins: tf.Tensor, directions: tf.Tensor, **conditions: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
+            return self._render_chunk(self._in_scene(origins, directions, conditions))
+
+        inputs = {"origins": origins, "directions": directions, **conditions}
+        return _in_chunks(render_chunk, inputs, self._rays_per_chunk, RENDERED)
 
     def render_view(
-        self, camera_to_world: tf.Tensor, focal: tf.Tensor, height: tf.Tensor, width: tf.Tensor
+        self,
+        camera_to_world: tf.Tensor,
+        focal: tf.Tensor,
+        height: tf.Tensor,
+        width: tf.Tensor,
+        **conditions: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         """Renders pictures of pinhole cameras, which may be of different sizes.
 
@@ -119,12 +114,13 @@ class ServedScene(tf.Module):
           focal: [B], pixels.
           height: [B] int, pixels.
           width: [B] int, pixels.
+          **conditions: of each picture.
 
         Returns:
           image [B], PNG; depth [B], 16-bit PNG: 0 at near, 65535 at far and where nothing is.
         """
-        cameras = (camera_to_world, focal, height, width)
-        with tf.control_dependencies(_length_checks(cameras)):
+        cameras = (camera_to_world, focal, height, width, conditions)
+        with tf.control_dependencies(_length_checks(tf.nest.flatten(cameras))):
             image, depth = tf.map_fn(
                 lambda camera: self._render_one(*camera),
                 cameras,
@@ -133,22 +129,22 @@ class ServedScene(tf.Module):
             )
         return {"image": image, "depth": depth}
 
-    def query_points(self, points: tf.Tensor, viewdirs: tf.Tensor) -> dict[str, tf.Tensor]:
+    def query_points(
+        self, points: tf.Tensor, viewdirs: tf.Tensor, **conditions: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """What is at points.
 
         Args:
           points: [N, 3], world.
           viewdirs: [N, 3], world, of any length: the directions they are seen along.
+          **conditions: of each point.
 
         Returns:
           rgb [N, 3]; density [N], per world unit (per unit of NDC for scenes in NDC).
         """
-        return _in_chunks(
-            self._query_chunk,
-            [points, viewdirs],
-            self._settings.rays_per_chunk * self._settings.num_coarse_samples,
-            {"rgb": 3, "density": None},
-        )
+        inputs = {"points": points, "viewdirs": viewdirs, **conditions}
+        outputs = scene_signatures(self._scene.conditions)["query_points"].outputs
+        return _in_chunks(self._query_chunk, inputs, self._points_per_chunk, outputs)
 
     def describe(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
         """The same JSON text for each index [N]: scene [N]. N is bounded, as the text is long."""
@@ -161,24 +157,23 @@ class ServedScene(tf.Module):
 
     def _render_chunk(self, rays: Rays) -> dict[str, tf.Tensor]:
         """Rays [N] in scene units."""
-        scene = self._scene
-        fine = render_rays(
-            self._model,
-            rays if scene.ndc is None else scene.ndc.warp(rays),
-            scene.near,
-            scene.far,
-            self._settings,
-            white_background=scene.white_background,
-        ).fine
+        scale = self._scene.depth_scale
+        with self._own_variables():
+            final = self._renderer.render(rays).final
         return {
-            "rgb": fine.rgb,
-            "depth": fine.depth * scene.depth_scale,
-            "disparity": fine.disparity / scene.depth_scale,
-            "opacity": fine.opacity,
+            "rgb": final.rgb,
+            "depth": final.depth * scale,
+            "disparity": final.disparity / scale,
+            "opacity": final.opacity,
         }
 
     def _render_one(
-        self, camera_to_world: tf.Tensor, focal: tf.Tensor, height: tf.Tensor, width: tf.Tensor
+        self,
+        camera_to_world: tf.Tensor,
+        focal: tf.Tensor,
+        height: tf.Tensor,
+        width: tf.Tensor,
+        conditions: dict[str, tf.Tensor],
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """A picture [] and its depth [] of one camera, as PNG."""
         num_pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
@@ -195,18 +190,16 @@ class ServedScene(tf.Module):
             distortion=np.zeros([1, 4], np.float32),
             height=height,
             width=width,
+            conditions={name: value[tf.newaxis] for name, value in conditions.items()} or None,
         )
 
         def render_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-            rays = camera.rays(
-                tf.zeros_like(pixels),
-                pixels // width,
-                pixels % width,
-                pixel_centers=self._scene.pixel_centers,
+            rays = camera.pixel_rays(0, pixels, pixel_centers=self._renderer.pixel_centers)
+            return self._render_chunk(
+                self._in_scene(rays.origins, rays.directions, rays.conditions or {})
             )
-            return self._render_chunk(self._in_scene(rays.origins, rays.directions))
 
-        seen = _in_chunks(render_pixels, [pixels], self._settings.rays_per_chunk, _RENDERED)
+        seen = _in_chunks(render_pixels, {"pixels": pixels}, self._rays_per_chunk, RENDERED)
         near, far = self._scene.near, self._scene.far
         depth = seen["depth"] / self._scene.depth_scale + (1 - seen["opacity"]) * far
         rgb = _to_levels(seen["rgb"], 255, tf.uint8)
@@ -216,14 +209,17 @@ class ServedScene(tf.Module):
             tf.io.encode_png(tf.reshape(depth, [height, width, 1])),
         )
 
-    def _query_chunk(self, points: tf.Tensor, viewdirs: tf.Tensor) -> dict[str, tf.Tensor]:
-        inside = self._in_scene(points, viewdirs)
-        ndc = self._scene.ndc
-        positions = inside.origins if ndc is None else ndc.warp_points(inside.origins)
-        rgb, density = query_points(self._model, positions, inside.viewdirs)
+    def _query_chunk(
+        self, points: tf.Tensor, viewdirs: tf.Tensor, **conditions: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        inside = self._in_scene(points, viewdirs, conditions)
+        with self._own_variables():
+            rgb, density = self._renderer.query(inside.origins, inside.viewdirs, inside.conditions)
         return {"rgb": rgb, "density": density / self._scene.depth_scale}
 
-    def _in_scene(self, origins: tf.Tensor, directions: tf.Tensor) -> Rays:
+    def _in_scene(
+        self, origins: tf.Tensor, directions: tf.Tensor, conditions: dict[str, tf.Tensor]
+    ) -> Rays:
         """World rays in scene units; directions keep their length, so depths are scene units."""
         rotation = self._to_scene[:3, :3] * self._scene.world_scale
         directions = tf.matmul(directions, rotation, transpose_b=True)
@@ -231,64 +227,73 @@ class ServedScene(tf.Module):
             tf.matmul(origins, self._to_scene[:3, :3], transpose_b=True) + self._to_scene[:3, 3],
             directions,
             directions / tf.norm(directions, axis=-1, keepdims=True),
+            conditions or None,
+        )
+
+    def _own_variables(self) -> contextlib.AbstractContextManager:
+        """Within it the networks compute with the variables of this module."""
+        of_model = self._renderer.model.variables
+        return keras.StatelessScope(
+            [
+                (theirs, tf.cast(own, theirs.dtype))
+                for theirs, own in zip(of_model, self.variables_of_model)
+            ]
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Networks:
-    """In the place of a `NeRF`: its networks with other weights."""
-
-    coarse: Callable[..., tf.Tensor]
-    finest: Callable[..., tf.Tensor]
+def _stored(value: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Floats in the given type; what counts or chooses stays as it is."""
+    return tf.cast(value, dtype) if value.dtype.is_floating else value
 
 
-def _with_weights(network: RadianceField, weights: list[tf.Variable]) -> Callable[..., tf.Tensor]:
-    """The network, evaluated in float32 with the given weights instead of its own."""
+def _graph(function: Callable[..., dict[str, tf.Tensor]], signature: Signature) -> Any:
+    """A function of named tensors as one that can be exported under a signature."""
 
-    def call(positions: tf.Tensor, viewdirs: tf.Tensor) -> tf.Tensor:
-        values = [tf.cast(weight, tf.float32) for weight in weights]
-        raw, _ = network.stateless_call(values, [], positions, viewdirs)
-        return raw
+    def by_position(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        return function(**{given.name: tensor for given, tensor in zip(signature.inputs, tensors)})
 
-    return call
+    specs = [tensor.spec for tensor in signature.inputs]
+    return tf.function(by_position, input_signature=specs, autograph=False)
 
 
 def _in_chunks(
     function: Callable[..., dict[str, tf.Tensor]],
-    inputs: list[tf.Tensor],
+    inputs: Mapping[str, tf.Tensor],
     chunk: int,
-    widths: dict[str, int | None],
+    outputs: Sequence[Tensor],
 ) -> dict[str, tf.Tensor]:
     """Applies a function to a bounded number of rows at a time.
 
     Args:
-      function: tensors [n, ...] to named tensors [n] or [n, width].
-      inputs: tensors [N, ...].
+      function: named tensors [n, ...] to those of `outputs`.
+      inputs: tensors [N, ...] by their names.
       chunk: how many rows at a time.
-      widths: of the results; None: [N].
+      outputs: what the results are.
     """
-    with tf.control_dependencies(_length_checks(inputs)):
-        num_rows = tf.shape(inputs[0])[0]
+    with tf.control_dependencies(_length_checks(list(inputs.values()))):
+        num_rows = tf.shape(next(iter(inputs.values())))[0]
         num_chunks = (num_rows + chunk - 1) // chunk
     results = {
-        name: tf.TensorArray(
-            tf.float32,
+        output.name: tf.TensorArray(
+            output.dtype,
             num_chunks,
             infer_shape=False,
-            element_shape=[None] if width is None else [None, width],
+            element_shape=[None, *output.shape],
         )
-        for name, width in widths.items()
+        for output in outputs
     }
 
     def step(index: tf.Tensor, results: dict[str, tf.TensorArray]) -> tuple:
         rows = slice(index * chunk, (index + 1) * chunk)
-        values = function(*(tensor[rows] for tensor in inputs))
-        return index + 1, {name: results[name].write(index, values[name]) for name in widths}
+        values = function(**{name: tensor[rows] for name, tensor in inputs.items()})
+        return index + 1, {
+            name: array.write(index, values[name]) for name, array in results.items()
+        }
 
     _, results = tf.while_loop(
         lambda index, _: index < num_chunks, step, (0, results), parallel_iterations=1
     )
-    return {name: results[name].concat() for name in widths}
+    return {name: array.concat() for name, array in results.items()}
 
 
 def _length_checks(inputs: Sequence[tf.Tensor]) -> list[tf.Operation]:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from export.signatures import scene_signatures
+from tfnerf.scenes import Scene
+
 _NUM_RAYS = 64
 _PICTURE_SIZE = 8
 
 
-def write_warm_up(folder: Path, model_name: str, pose: np.ndarray, focal: float) -> None:
+def write_warm_up(
+    folder: Path, model_name: str, scene: Scene, description: Mapping[str, Any]
+) -> None:
     """Writes a request for each signature where TF Serving looks for them.
 
     A version whose warm-up fails is not served, so it is also a last check.
@@ -20,30 +27,34 @@ def write_warm_up(folder: Path, model_name: str, pose: np.ndarray, focal: float)
     Args:
       folder: of the version.
       model_name: that the requests name.
-      pose: [3, 4], a camera_to_world in world coordinates.
-      focal: pixels, for a picture of the size of a training image.
+      scene: that is served.
+      description: what describe_scene answers.
     """
+    pose = np.array(description["camera_path"]["camera_to_world"][0])  # [3, 4]
     origins = np.tile(pose[:, 3], [_NUM_RAYS, 1])
     directions = np.tile(-pose[:, 2], [_NUM_RAYS, 1])
-    requests = {
-        "serving_default": {"origins": origins, "directions": directions},
-        "render_view": {
-            "camera_to_world": pose[np.newaxis],
-            "focal": np.array([focal]),
-            "height": np.array([_PICTURE_SIZE]),
-            "width": np.array([_PICTURE_SIZE]),
-        },
-        "query_points": {"points": origins + directions, "viewdirs": directions},
-        "describe_scene": {"index": np.array([0])},
+    values = {
+        "origins": origins,
+        "directions": directions,
+        "points": origins + directions,
+        "viewdirs": directions,
+        "camera_to_world": pose[np.newaxis],
+        "focal": [description["focal"]],
+        "height": [_PICTURE_SIZE],
+        "width": [_PICTURE_SIZE],
+        "index": [0],
     }
+    first_view = scene.train.cameras[:1].conditions or {}
     path = folder / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature, inputs in requests.items():
+        for signature in scene_signatures(scene.conditions).values():
+            num_rows = len(values[signature.inputs[0].name])
+            conditions = {name: np.repeat(rows, num_rows, 0) for name, rows in first_view.items()}
+            inputs = signature.requests({**values, **conditions})
+            request = _request(model_name, signature.name, inputs)
             log = prediction_log_pb2.PredictionLog(
-                predict_log=prediction_log_pb2.PredictLog(
-                    request=_request(model_name, signature, inputs)
-                )
+                predict_log=prediction_log_pb2.PredictLog(request=request)
             )
             writer.write(log.SerializeToString())
 
@@ -55,6 +66,5 @@ def _request(
     request.model_spec.name = model_name
     request.model_spec.signature_name = signature
     for name, values in inputs.items():
-        dtype = tf.int32 if values.dtype.kind == "i" else tf.float32
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(values, dtype))
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
     return request

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfnerf.fields.mlp import NeRF, RadianceField
+from tfnerf.fields.mlp import RadianceField
+from tfnerf.fields.model import NeRF
 
 
 def load_nerf(golden: Callable[[str], Path], checkpoint: str, *, with_fine: bool = True) -> NeRF:

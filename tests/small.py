@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 
+from tfnerf.fields.model import NeRF, make_model
 from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.paths import orbit_pose
 from tfnerf.scenes import Scene, Views
@@ -14,10 +14,9 @@ from tfnerf.settings import (
     Config,
     NetworkSettings,
     RenderSettings,
-    RunSettings,
-    SceneSettings,
     TrainingSettings,
 )
+from tfnerf.volume.scene_renderer import SceneRenderer
 
 NETWORK = NetworkSettings(
     net_depth=3, net_width=16, skip_layer=1, position_frequencies=4, direction_frequencies=2
@@ -32,18 +31,17 @@ TRAINING = TrainingSettings(
 
 def small_config(**changes: Any) -> Config:
     """The small settings, with some of them changed by the name of their flag."""
-    sections = {
-        "scene": SceneSettings(),
-        "network": NETWORK,
-        "rendering": RENDERING,
-        "training": TRAINING,
-        "run": RunSettings(),
-    }
-    for name, settings in sections.items():
-        own = {key: changes.pop(key) for key in list(changes) if hasattr(settings, key)}
-        sections[name] = dataclasses.replace(settings, **own)
-    assert not changes, changes
-    return Config(**sections)
+    return Config(network=NETWORK, rendering=RENDERING, training=TRAINING).replaced(**changes)
+
+
+def small_model(**changes: Any) -> NeRF:
+    """New networks of the small settings."""
+    return make_model(small_config(**changes))
+
+
+def small_renderer(scene: Scene, model: NeRF | None = None, **changes: Any) -> SceneRenderer:
+    """The renderer of a scene with the small settings, and new networks unless some are given."""
+    return SceneRenderer.of(scene, model or small_model(), small_config(**changes).rendering)
 
 
 def small_scene(num_views: int = 4, height: int = 12, width: int = 16) -> Scene:

@@ -18,7 +18,7 @@ from golden_networks import load_nerf
 
 from tfnerf.evaluate.metrics import psnr_of
 from tfnerf.fields.encoding import encoding_width, positional_encoding
-from tfnerf.fields.mlp import NeRF
+from tfnerf.fields.model import NeRF
 from tfnerf.geometry.cameras import NDC, Cameras, Rays
 from tfnerf.geometry.paths import circle_path, orbit_path, orbit_pose, spiral_path
 from tfnerf.geometry.poses import average_pose
@@ -29,18 +29,40 @@ from tfnerf.scenes.paths import path_cameras
 from tfnerf.settings import RenderSettings, SceneSettings
 from tfnerf.train.schedule import DecayWithWarmup
 from tfnerf.volume.compositing import composite
-from tfnerf.volume.renderer import Draws, ImageRenderer, Rendering, render_rays
+from tfnerf.volume.image_renderer import ImageRenderer
+from tfnerf.volume.samplers import make_sampler
+from tfnerf.volume.samples import Draws
 from tfnerf.volume.sampling import (
     inverse_transform_samples,
     resample_depths,
     stratified_depths,
 )
+from tfnerf.volume.scene_renderer import Rendering, SceneRenderer
 
 Golden = Callable[[str], Path]
 
 
 def close(actual: object, expected: np.ndarray, tolerance: float) -> None:
     np.testing.assert_allclose(np.asarray(actual), expected, rtol=0, atol=tolerance)
+
+
+def renderer_of(
+    model: NeRF,
+    near: float,
+    far: float,
+    settings: RenderSettings,
+    white_background: object,
+    warp: NDC | None = None,
+) -> SceneRenderer:
+    """With rays through the corners of pixels, as in the original."""
+    sampler = make_sampler(model, near, far, settings)
+    return SceneRenderer(model, sampler, warp, bool(white_background), pixel_centers=False)
+
+
+def lengths_of(depths: np.ndarray, lengths: tf.Tensor) -> tf.Tensor:
+    """Of the original's intervals, [N, S]: from sample to sample, the last one endless."""
+    last = np.full_like(depths[:, :1], 1e10)
+    return np.concatenate([np.diff(depths), last], -1) * lengths[:, None]
 
 
 def test_golden_positional_encoding(golden: Golden) -> None:
@@ -101,8 +123,9 @@ def test_golden_compositing(golden: Golden) -> None:
     for white, noise, prefix in ((False, 0, ""), (True, 0, ""), (True, g["noise"], "noise_")):
         density = tf.nn.relu(raw[..., 3] + g["raw_noise_std"].astype(np.float32) * noise)
         seen = composite(
-            tf.sigmoid(raw[..., :3]), density, g["z_vals"], lengths, white_background=white
+            tf.sigmoid(raw[..., :3]), density, g["z_vals"], lengths_of(g["z_vals"], lengths)
         )
+        seen = seen.on_white() if white else seen
         rgb = "noise_rgb_white" if prefix else "rgb_white" if white else "rgb_black"
         close(seen.rgb, g[rgb], 1e-6)
         close(seen.weights, g[f"{prefix}weights"], 1e-6)
@@ -124,8 +147,8 @@ def test_golden_network(golden: Golden, checkpoint: str) -> None:
     g = np.load(golden("network.npz"))
     nerf = load_nerf(golden, checkpoint)
     for field, name in ((nerf.coarse, "coarse"), (nerf.fine, "fine")):
-        raw = field(g["pts"][:, None], g["dirs"])
-        close(raw[:, 0], g[f"{checkpoint}_raw_{name}"], 5e-5)
+        raw = field.raw(g["pts"], g["dirs"])
+        close(raw, g[f"{checkpoint}_raw_{name}"], 5e-5)
 
 
 RENDER_CASES = "abcdefghi"
@@ -143,15 +166,16 @@ class RenderCase:
             num_fine_samples=int(self["N_importance"]),
             lindisp=bool(self["lindisp"]),
         )
-        rays = rays_of(self["rays_o"], self["rays_d"])
+        self.rays = rays_of(self["rays_o"], self["rays_d"])
+        self.warp = None
         if self["ndc"]:
-            rays = NDC(int(self["H"]), int(self["W"]), float(self["focal"])).warp(rays)
-        self.rays = rays
+            self.warp = NDC(int(self["H"]), int(self["W"]), float(self["focal"]))
         std = np.float32(self["raw_noise_std"])
         noise = [self.get(name) for name in ("noise0", "noise")]
-        self.draws = Draws(
-            self.get("t_rand"), self.get("u"), *(None if n is None else std * n for n in noise)
-        )
+        coarse, fine = (None if n is None else std * n for n in noise)
+        # Without a fine network there is one noise, that of the network which gives the colours.
+        coarse, fine = (coarse, fine) if self["has_fine"] else (None, coarse)
+        self.draws = Draws(self.get("t_rand"), self.get("u"), coarse, fine)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[f"{self._case}_{name}"]
@@ -159,18 +183,14 @@ class RenderCase:
     def get(self, name: str) -> np.ndarray | None:
         return self._arrays.get(f"{self._case}_{name}")
 
+    def renderer(self) -> SceneRenderer:
+        near, far = float(self["near"]), float(self["far"])
+        return renderer_of(self.model, near, far, self.settings, self["white_bkgd"], self.warp)
+
     def render(self, *, jit_compile: bool) -> Rendering:
         @tf.function(jit_compile=jit_compile)
         def render() -> Rendering:
-            return render_rays(
-                self.model,
-                self.rays,
-                float(self["near"]),
-                float(self["far"]),
-                self.settings,
-                white_background=bool(self["white_bkgd"]),
-                draws=self.draws,
-            )
+            return self.renderer().render(self.rays, self.draws)
 
         return render()
 
@@ -181,7 +201,7 @@ def test_golden_render(golden: Golden, case: str, jit_compile: bool) -> None:
     g = RenderCase(golden, case)
     rendering = g.render(jit_compile=jit_compile)
     stable = g["stable"] == 1
-    fine = rendering.fine
+    fine = rendering.final
     close(fine.rgb.numpy()[stable], g["rgb"][stable], 2e-4)
     close(fine.opacity.numpy()[stable], g["acc"][stable], 2e-4)
     close(fine.depth.numpy()[stable], g["depth"][stable], 1e-3)
@@ -189,7 +209,7 @@ def test_golden_render(golden: Golden, case: str, jit_compile: bool) -> None:
     close(fine.rgb.numpy()[~stable], g["rgb"][~stable], 5e-2)
     close(fine.opacity.numpy()[~stable], g["acc"][~stable], 5e-2)
     if g.get("rgb0") is not None:
-        coarse = rendering.coarse
+        coarse = rendering.preview
         close(coarse.rgb.numpy()[stable], g["rgb0"][stable], 1e-4)
         close(coarse.opacity.numpy()[stable], g["acc0"][stable], 1e-4)
         check_disparity(coarse.disparity.numpy()[stable], g["disp0"][stable], 3e-4)
@@ -198,7 +218,7 @@ def test_golden_render(golden: Golden, case: str, jit_compile: bool) -> None:
 @pytest.mark.parametrize("case", [case for case in RENDER_CASES if case != "d"])
 def test_golden_resampling_of_renders(golden: Golden, case: str) -> None:
     g = RenderCase(golden, case)
-    coarse = g.render(jit_compile=False).coarse
+    coarse = g.render(jit_compile=False).preview
     depths = stratified_depths(
         float(g["near"]),
         float(g["far"]),
@@ -221,19 +241,21 @@ def test_golden_resampling_of_renders(golden: Golden, case: str) -> None:
 @pytest.mark.parametrize("case", "abdeh")
 def test_golden_raw_and_weights_of_renders(golden: Golden, case: str) -> None:
     g = RenderCase(golden, case)
-    field = g.model.coarse if g.settings.num_fine_samples == 0 else g.model.finest
+    field = g.model.coarse if g.settings.num_fine_samples == 0 else g.model.final
     depths = g["z_vals"]
-    positions = g.rays.origins[:, None] + g.rays.directions[:, None] * depths[..., None]
-    raw = field(positions, g.rays.viewdirs)
-    close(raw, g["raw"], 1e-3)
-    noise = 0 if g.draws.fine_noise is None else g.draws.fine_noise
+    rays = g.rays if g.warp is None else g.warp.warp(g.rays)
+    points = rays.origins[:, None] + rays.directions[:, None] * depths[..., None]
+    viewdirs = tf.repeat(rays.viewdirs, depths.shape[1], axis=0)
+    raw = field.raw(tf.reshape(points, [-1, 3]), viewdirs)
+    close(tf.reshape(raw, g["raw"].shape), g["raw"], 1e-3)
+    noise = 0 if g.draws.density_noise is None else g.draws.density_noise
     seen = composite(
         tf.sigmoid(g["raw"][..., :3]),
         tf.nn.relu(g["raw"][..., 3] + noise),
         depths,
-        tf.norm(g.rays.directions, axis=-1),
-        white_background=bool(g["white_bkgd"]),
+        lengths_of(depths, tf.norm(rays.directions, axis=-1)),
     )
+    seen = seen.on_white() if g["white_bkgd"] else seen
     close(seen.weights, g["weights"], 3e-6)
     close(seen.rgb, g["rgb"], 3e-6)
 
@@ -246,15 +268,9 @@ def test_golden_whole_image(golden: Golden) -> None:
         num_fine_samples=int(g["j_N_importance"]),
         rays_per_chunk=8,
     )
-    renderer = ImageRenderer(
-        model,
-        float(g["j_near"]),
-        float(g["j_far"]),
-        None,
-        settings,
-        pixel_centers=False,
-        white_background=bool(g["j_white_bkgd"]),
-    )
+    near, far = float(g["j_near"]), float(g["j_far"])
+    scene_renderer = renderer_of(model, near, far, settings, g["j_white_bkgd"])
+    renderer = ImageRenderer(scene_renderer, settings)
     height, width, focal = int(g["j_H"]), int(g["j_W"]), float(g["j_focal"])
     image = renderer(Cameras.pinhole(g["j_c2w"][None], height, width, focal), 0)
     stable = g["j_stable"] == 1
@@ -272,14 +288,12 @@ def test_golden_view_directions_of_another_camera(golden: Golden) -> None:
     settings = RenderSettings(
         num_coarse_samples=int(g["j_N_samples"]), num_fine_samples=int(g["j_N_importance"])
     )
-    seen = render_rays(
+    model, near, far = (
         load_nerf(golden, str(g["j_checkpoint"])),
-        rays,
         float(g["j_near"]),
         float(g["j_far"]),
-        settings,
-        white_background=bool(g["j_white_bkgd"]),
-    ).fine
+    )
+    seen = renderer_of(model, near, far, settings, g["j_white_bkgd"]).render(rays).final
     stable = g["j_static_stable"].reshape(-1) == 1
     close(seen.rgb.numpy()[stable], g["j_static_rgb"].reshape(-1, 3)[stable], 2e-4)
     close(seen.opacity.numpy()[stable], g["j_static_acc"].reshape(-1)[stable], 2e-4)
@@ -291,17 +305,12 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
 
 def losses_of(g: np.lib.npyio.NpzFile, model: NeRF) -> tuple[tf.Tensor, tf.Tensor]:
     """Fine and coarse mean squared error on the golden batch."""
-    seen = render_rays(
-        model,
-        rays_of(g["rays_o"], g["rays_d"]),
-        float(g["near"]),
-        float(g["far"]),
-        RenderSettings(num_coarse_samples=64, num_fine_samples=128),
-        white_background=bool(g["white_bkgd"]),
-    )
+    settings = RenderSettings(num_coarse_samples=64, num_fine_samples=128)
+    renderer = renderer_of(model, float(g["near"]), float(g["far"]), settings, g["white_bkgd"])
+    seen = renderer.render(rays_of(g["rays_o"], g["rays_d"]))
     return (
-        tf.reduce_mean((seen.fine.rgb - g["target"]) ** 2),
-        tf.reduce_mean((seen.coarse.rgb - g["target"]) ** 2),
+        tf.reduce_mean((seen.final.rgb - g["target"]) ** 2),
+        tf.reduce_mean((seen.preview.rgb - g["target"]) ** 2),
     )
 
 
@@ -342,7 +351,8 @@ def test_golden_gradients_at_the_stored_samples(
     g = np.load(golden("gradients.npz"))
     model = load_nerf(golden, str(g["checkpoint"]))
     monkeypatch.setattr(
-        "tfnerf.volume.renderer.resample_depths", lambda *_, **__: tf.constant(g["z_samples_step0"])
+        "tfnerf.volume.samplers.hierarchical.resample_depths",
+        lambda *_, **__: tf.constant(g["z_samples_step0"]),
     )
     with tf.GradientTape() as tape:
         loss = sum(losses_of(g, model))

@@ -7,12 +7,11 @@ import pytest
 import tensorflow as tf
 
 from tfnerf.random_numbers import (
+    BatchRows,
     Stream,
-    normals,
     permutation_key,
     permute,
     random_bits,
-    uniforms,
 )
 
 STEP = tf.constant(9, tf.int64)
@@ -32,7 +31,7 @@ STEP = tf.constant(9, tf.int64)
 )
 def test_drawn_numbers_stay_what_they_are(seed: int, stream: Stream, bits: list[int]) -> None:
     """A resumed run draws what the run that began it would have drawn."""
-    np.testing.assert_array_equal(random_bits([3], seed, STEP, stream), np.uint32(bits))
+    np.testing.assert_array_equal(random_bits(3, seed, STEP, stream), np.uint32(bits))
 
 
 def test_permutations_stay_what_they_are() -> None:
@@ -74,10 +73,16 @@ def test_permute_takes_the_largest_range() -> None:
     assert permuted.min() >= 0 and permuted.max() < size
 
 
-@pytest.mark.parametrize("draw", [uniforms, normals])
-def test_numbers_depend_on_seed_step_and_stream(draw: object) -> None:
+def rows(num_rows: int, seed: int = 1, step: int = 5, first: int = 0, of: int = 0) -> BatchRows:
+    return BatchRows(
+        seed, tf.constant(step, tf.int64), of or num_rows, tf.constant(first), num_rows
+    )
+
+
+@pytest.mark.parametrize("kind", ["uniforms", "normals"])
+def test_numbers_depend_on_seed_step_and_stream(kind: str) -> None:
     def numbers(seed: int, step: int, stream: Stream) -> bytes:
-        return draw([100], seed, tf.constant(step, tf.int64), stream).numpy().tobytes()
+        return getattr(rows(100, seed, step), kind)(1, stream).numpy().tobytes()
 
     drawn = {
         numbers(seed, step, stream)
@@ -89,21 +94,41 @@ def test_numbers_depend_on_seed_step_and_stream(draw: object) -> None:
     assert numbers(0, 0, Stream.JITTER) == numbers(0, 0, Stream.JITTER)
 
 
+@pytest.mark.parametrize("kind", ["uniforms", "normals"])
+@pytest.mark.parametrize("width", [1, 3, 64])
+def test_some_rows_are_those_of_the_whole(kind: str, width: int) -> None:
+    """However devices share a batch, each draws its own rows of the same numbers."""
+    whole = getattr(rows(30), kind)(width, Stream.JITTER).numpy()
+    assert whole.shape == (30, width)
+    for first, count in ((0, 7), (7, 13), (20, 10), (29, 1)):
+        part = getattr(rows(count, first=first, of=30), kind)(width, Stream.JITTER)
+        np.testing.assert_array_equal(part, whole[first : first + count])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_bits_are_those_of_tensorflow(seed: int) -> None:
+    key = tf.constant([seed * 1024 + Stream.JITTER, 9], tf.int64)
+    whole = tf.random.stateless_uniform([50], key, None, None, tf.uint32, alg="philox").numpy()
+    for first, count in ((0, 50), (1, 5), (4, 8), (17, 33)):
+        np.testing.assert_array_equal(
+            random_bits(count, seed, STEP, Stream.JITTER, first), whole[first : first + count]
+        )
+
+
 def test_uniforms_are_uniform_and_normals_normal() -> None:
-    step = tf.constant(5, tf.int64)
-    u = np.sort(uniforms([20_000], 1, step, Stream.JITTER).numpy())
+    u = np.sort(rows(20_000).uniforms(1, Stream.JITTER).numpy().ravel())
     assert u.min() >= 0 and u.max() < 1
     # Kolmogorov-Smirnov distance, 1.63 / sqrt(n) at one per cent.
     assert np.abs(u - (np.arange(u.size) + 0.5) / u.size).max() < 1.63 / np.sqrt(u.size)
-    z = normals([20_000], 1, step, Stream.FINE_NOISE).numpy()
+    z = rows(20_000).normals(1, Stream.FINE_NOISE).numpy()
     assert abs(z.mean()) < 0.03 and abs(z.std() - 1) < 0.03
     assert np.isfinite(z).all()
 
 
 def test_uniforms_are_the_same_with_xla() -> None:
     def draw(step: tf.Tensor) -> tf.Tensor:
-        return uniforms([64, 8], 2, step, Stream.RESAMPLING)
+        part = BatchRows(2, step, 64, tf.constant(11), 32)
+        return part.uniforms(8, Stream.RESAMPLING)
 
-    step = tf.constant(9, tf.int64)
-    plain, compiled = tf.function(draw)(step), tf.function(draw, jit_compile=True)(step)
+    plain, compiled = tf.function(draw)(STEP), tf.function(draw, jit_compile=True)(STEP)
     np.testing.assert_array_equal(plain, compiled)

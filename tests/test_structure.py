@@ -10,7 +10,14 @@ import pytest
 from commands import ROOT
 
 FLOORS = (
-    ("tfnerf", "tfnerf.errors", "tfnerf.files", "tfnerf.progress", "tfnerf.random_numbers"),
+    (
+        "tfnerf",
+        "tfnerf.errors",
+        "tfnerf.files",
+        "tfnerf.progress",
+        "tfnerf.random_numbers",
+        "tfnerf.fingerprint",
+    ),
     ("tfnerf.settings", "tfnerf.command_line"),
     ("tfnerf.flags", "tfnerf.geometry", "tfnerf.images", "tfnerf.fields"),
     ("tfnerf.volume", "tfnerf.scenes", "tfnerf.original", "tfnerf.convert_config"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 from small import small_config
 
-from tfnerf.fields.mlp import NeRF
+from tfnerf.fields.model import NeRF, make_model
 from tfnerf.flags import to_flagfile
 from tfnerf.runs.checkpoints import Checkpoints
 from tfnerf.settings import Config
@@ -19,9 +19,7 @@ def make_run(folder: Path, config: Config | None = None, model: NeRF | None = No
     """A run folder as training leaves it; new networks unless some are given."""
     config = config or small_config(white_background=True)
     keras.utils.set_random_seed(3)
-    model = model or NeRF.from_settings(
-        config.network, with_fine=config.rendering.num_fine_samples > 0
-    )
+    model = model or make_model(config)
     folder.mkdir(parents=True)
     (folder / "flags.txt").write_text(to_flagfile(config))
     save(folder, model, STEP)
@@ -30,4 +28,4 @@ def make_run(folder: Path, config: Config | None = None, model: NeRF | None = No
 
 def save(folder: Path, model: NeRF, step: int) -> None:
     variables = {"model": model.variables, "optimizer": []}
-    Checkpoints(folder / "checkpoints", variables).save(step, keep=3)
+    Checkpoints(folder / "checkpoints").save(step, variables, keep=3)

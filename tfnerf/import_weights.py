@@ -20,7 +20,7 @@ from tfnerf.flags import config_from_flags, define_flags
 from tfnerf.settings import Config, NetworkSettings
 
 if TYPE_CHECKING:
-    from tfnerf.fields.mlp import NeRF
+    from tfnerf.fields.model import NeRF
 
 _log = logging.getLogger("tfnerf.import_weights")
 _COARSE = flags.DEFINE_string("coarse", None, "model_NNNNNN.npy", required=True)
@@ -36,7 +36,7 @@ def main() -> None:
             "expected both, or none and 0"
         )
     command_line.import_tensorflow()
-    from tfnerf.fields.mlp import NeRF
+    from tfnerf.fields.model import make_model
     from tfnerf.original.weights import network_settings, read_weights
     from tfnerf.runs.folder import RunFolder
     from tfnerf.scenes import load_scene
@@ -48,8 +48,8 @@ def main() -> None:
         raise UserError(f"{paths[1]}: found a network of another shape than in {paths[0]}")
     config = dataclasses.replace(config, network=_agreeing(shapes[0]))
     load_scene(config.scene)  # so that a mistake shows now
-    model = NeRF.from_settings(config.network, with_fine=len(paths) == 2)
-    for network, arrays in zip((model.coarse, model.finest), weights):
+    model = make_model(config)
+    for network, arrays in zip((model.coarse, model.final), weights):
         network.set_weights(arrays)
     step = _step_of(paths)
     _write_run(config, model, step)
@@ -60,7 +60,7 @@ def _through_corners(config: Config) -> Config:
     """The original's networks were trained on rays through pixel corners."""
     if flags.FLAGS["pixel_centers"].present:
         return config
-    return dataclasses.replace(config, scene=dataclasses.replace(config.scene, pixel_centers=False))
+    return config.replaced(pixel_centers=False)
 
 
 def _agreeing(found: NetworkSettings) -> NetworkSettings:
@@ -85,16 +85,16 @@ def _write_run(config: Config, model: NeRF, step: int) -> None:
     from tfnerf.runs.begin import begin_run
     from tfnerf.runs.checkpoints import Checkpoints, list_checkpoints
     from tfnerf.runs.folder import RunFolder
-    from tfnerf.train.trainer import make_optimizer
+    from tfnerf.train.optimizer import GroupedAdam
 
     folder = RunFolder.of(config)
     if list_checkpoints(folder.checkpoints):
         raise UserError(f"{folder.path}: found a run there; give another --experiment")
-    optimizer = make_optimizer(model, config.training)
-    optimizer.iterations.assign(step)
+    optimizer = GroupedAdam(model.rate_groups(), config.training)
+    optimizer.start_at(step)
     begin_run(config, folder)
     variables = {"model": model.variables, "optimizer": optimizer.variables}
-    Checkpoints(folder.checkpoints, variables).save(step, keep=1)
+    Checkpoints(folder.checkpoints).save(step, variables, keep=1)
 
 
 if __name__ == "__main__":

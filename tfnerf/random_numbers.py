@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import enum
 import math
+from typing import NamedTuple
 
 import tensorflow as tf
 
 _FEISTEL_ROUNDS = 6
+_PHILOX, _BLOCK = 1, 4
+"""TensorFlow's number of the algorithm (Salmon et al. 2011), and the numbers of its blocks."""
+_VECTOR = 64
+"""More floats than vector instructions take at a time, and a multiple of them."""
 _MAX_STREAMS = 1024
 """Streams per seed. Fixed, so that a new stream changes the numbers of no other."""
 
@@ -26,24 +31,57 @@ class Stream(enum.IntEnum):
     VIEW = 4
 
 
-def random_bits(shape: list[int], seed: int, step: tf.Tensor, stream: Stream) -> tf.Tensor:
-    """Uniform uint32 of the given shape."""
-    key = tf.stack([tf.constant(seed * _MAX_STREAMS + stream, tf.int64), tf.cast(step, tf.int64)])
-    return tf.random.stateless_uniform(
-        shape, seed=key, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+def random_bits(
+    count: int, seed: int, step: tf.Tensor, stream: Stream, first: tf.Tensor | int = 0
+) -> tf.Tensor:
+    """Uniform uint32 [count]: those of a stream from the number `first` on, and no others."""
+    seeds = tf.stack([tf.constant(seed * _MAX_STREAMS + stream, tf.int64), tf.cast(step, tf.int64)])
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seeds)
+    # Philox makes blocks of four numbers, and the counter says of which block.
+    first = tf.cast(first, tf.int64)
+    block, offset = first // _BLOCK, first % _BLOCK
+    counter += tf.stack([tf.cast(block, tf.uint64), tf.constant(0, tf.uint64)])
+    numbers = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[count + _BLOCK - 1], key=key, counter=counter, alg=_PHILOX, dtype=tf.uint32
     )
+    return numbers[offset : offset + count]
 
 
-def uniforms(shape: list[int], seed: int, step: tf.Tensor, stream: Stream) -> tf.Tensor:
-    """Uniform float32 in [0, 1), all multiples of 2^-24."""
-    bits = random_bits(shape, seed, step, stream)
-    return tf.cast(tf.bitwise.right_shift(bits, _uint32(8)), tf.float32) * 2.0**-24
+class BatchRows(NamedTuple):
+    """Some rows of the random numbers of a batch, the same whoever asks for them."""
 
+    seed: int
+    """Of the run."""
+    step: tf.Tensor
+    """Scalar int."""
+    batch_size: int
+    """How many rows there are in all."""
+    first: tf.Tensor
+    """Scalar int, index of the first row wanted."""
+    num_rows: int
+    """N, how many rows are wanted."""
 
-def normals(shape: list[int], seed: int, step: tf.Tensor, stream: Stream) -> tf.Tensor:
-    """Standard normal float32 (Box and Muller 1958)."""
-    pairs = uniforms([2, *shape], seed, step, stream)
-    return tf.sqrt(-2 * tf.math.log(1 - pairs[0])) * tf.cos(2 * math.pi * pairs[1])
+    def uniforms(self, width: int, stream: Stream) -> tf.Tensor:
+        """Uniform float32 [N, width] in [0, 1), all multiples of 2^-24."""
+        numbers = self._uniforms(self.num_rows * width, stream, self.first, width)
+        return tf.reshape(numbers, [self.num_rows, width])
+
+    def normals(self, width: int, stream: Stream) -> tf.Tensor:
+        """Standard normal float32 [N, width] (Box and Muller 1958)."""
+        count = self.num_rows * width
+        # Vector instructions round the logarithm differently than what does the odd rest, so that
+        # there must not be a rest, or numbers would depend on how devices share a batch.
+        padded = -(-count // _VECTOR) * _VECTOR
+        first = self._uniforms(padded, stream, self.first, width)
+        second = self._uniforms(padded, stream, self.first + self.batch_size, width)
+        numbers = tf.sqrt(-2 * tf.math.log(1 - first)) * tf.cos(2 * math.pi * second)
+        return tf.reshape(numbers[:count], [self.num_rows, width])
+
+    def _uniforms(self, count: int, stream: Stream, row: tf.Tensor, width: int) -> tf.Tensor:
+        """So many numbers [count], from the first one of a row on."""
+        first = tf.cast(row, tf.int64) * width
+        bits = random_bits(count, self.seed, self.step, stream, first)
+        return tf.cast(tf.bitwise.right_shift(bits, _uint32(8)), tf.float32) * 2.0**-24
 
 
 def permute(indices: tf.Tensor, size: int, key: tf.Tensor) -> tf.Tensor:

@@ -9,12 +9,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from tfnerf.errors import UserError
 
 Dataset = Literal["builtin", "blender", "llff", "deepvoxels", "transforms", "tiny_nerf"]
+"""Each is the name of a module of `tfnerf.scenes`."""
+FieldKind = Literal["mlp"]
+"""Each is the name of a module of `tfnerf.fields`."""
+SamplerKind = Literal["hierarchical"]
+"""Each is the name of a module of `tfnerf.volume.samplers`."""
 
 
 def _flag(
@@ -24,7 +29,7 @@ def _flag(
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
-    only_for: tuple[str, ...] = (),
+    only_for: Mapping[str, tuple[str, ...]] | None = None,
     changeable: bool = False,
 ) -> Any:
     """A field that is a flag.
@@ -35,12 +40,14 @@ def _flag(
       at_least: lower bound.
       above: exclusive lower bound.
       at_most: upper bound.
-      only_for: the datasets that it means something for; none: all.
+      only_for: values of other flags that it means something for, by the names of these flags;
+        None: all.
       changeable: a resumed run may give it another value.
     """
+    kinds = [kind for kinds in (only_for or {}).values() for kind in kinds]
     metadata = {
-        "help": ", ".join(only_for) + ": " + help if only_for else help,
-        "only_for": only_for,
+        "help": ", ".join(kinds) + ": " + help if kinds else help,
+        "only_for": only_for or {},
         "at_least": at_least,
         "above": above,
         "at_most": at_most,
@@ -56,6 +63,27 @@ class _Checked:
         types = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             _check(field.name, getattr(self, field.name), types[field.name], field.metadata)
+        _check_meaning([self])
+
+
+def _check_meaning(sections: list[Any]) -> None:
+    """Raises UserError if a flag is given that means nothing for the value of another one.
+
+    Args:
+      sections: settings; flags that depend on one of another section are passed over.
+    """
+    values = {
+        field.name: (field, getattr(section, field.name))
+        for section in sections
+        for field in dataclasses.fields(section)
+    }
+    for name, (field, value) in values.items():
+        for other, kinds in field.metadata["only_for"].items():
+            if value != field.default and other in values and values[other][1] not in kinds:
+                raise UserError(
+                    f"--{name}: means something for --{other}={' or '.join(kinds)} only, "
+                    f"found --{other}={values[other][1]}"
+                )
 
 
 def _check(name: str, value: Any, kind: Any, bounds: typing.Mapping[str, Any]) -> None:
@@ -83,31 +111,38 @@ class SceneSettings(_Checked):
         "builtin", "Format of the scene; builtin is a scene that needs no files."
     )
     data_dir: str = _flag("", "Folder of the scene.")
-    shape: str = _flag("greek", "Which object of the data set.", only_for=("deepvoxels",))
-    half_res: bool = _flag(False, "Train on images of half the size.", only_for=("blender",))
+    shape: str = _flag(
+        "greek", "Which object of the data set.", only_for={"dataset": ("deepvoxels",)}
+    )
+    half_res: bool = _flag(
+        False, "Train on images of half the size.", only_for={"dataset": ("blender",)}
+    )
     resize_straight_alpha: bool = _flag(
         False,
         "Halve colour and alpha apart, as the original does, and set on the background "
         "afterwards; this fringes edges. Off: background first.",
-        only_for=("blender",),
+        only_for={"dataset": ("blender",)},
     )
     white_background: bool = _flag(
         False, "Set transparent images on white; otherwise their alpha is dropped."
     )
     test_skip: int = _flag(
-        1, "Use every Nth test view.", at_least=1, only_for=("blender", "deepvoxels")
+        1, "Use every Nth test view.", at_least=1, only_for={"dataset": ("blender", "deepvoxels")}
     )
     factor: int = _flag(
-        1, "Shrink the images by this factor.", at_least=1, only_for=("llff", "transforms")
+        1,
+        "Shrink the images by this factor.",
+        at_least=1,
+        only_for={"dataset": ("llff", "transforms")},
     )
     spherify: bool = _flag(
-        False, "The cameras surround the scene and look inwards.", only_for=("llff",)
+        False, "The cameras surround the scene and look inwards.", only_for={"dataset": ("llff",)}
     )
     holdout_every: int = _flag(
         8,
         "Every Nth view is held out for testing, from the first on; 0: none.",
         at_least=0,
-        only_for=("llff", "transforms"),
+        only_for={"dataset": ("llff", "transforms")},
     )
     ndc: bool | None = _flag(
         None,
@@ -126,14 +161,6 @@ class SceneSettings(_Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field in dataclasses.fields(self):
-            only_for = field.metadata["only_for"]
-            given = getattr(self, field.name) != field.default
-            if given and only_for and self.dataset not in only_for:
-                raise UserError(
-                    f"--{field.name}: means something for --dataset={' or '.join(only_for)} only, "
-                    f"found --dataset={self.dataset}"
-                )
         if self.near is not None and self.far is not None and self.near >= self.far:
             raise UserError(f"--near={self.near}: expected less than --far={self.far}")
         if self.ndc and self.dataset != "llff":
@@ -151,8 +178,11 @@ class SceneSettings(_Checked):
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings(_Checked):
-    """The shape of the coarse and of the fine network."""
+    """What is at a point: the kind of field and its shape."""
 
+    field: FieldKind = _flag(  # noqa: RUF009 (as the fields below)
+        "mlp", "Kind of field; mlp: the networks of the paper, a coarse and a fine one."
+    )
     net_depth: int = _flag(8, "Hidden layers of the trunk.", at_least=1)
     net_width: int = _flag(256, "Width of the hidden layers.", at_least=2)
     skip_layer: int = _flag(
@@ -178,6 +208,10 @@ class NetworkSettings(_Checked):
 class RenderSettings(_Checked):
     """How rays become colours."""
 
+    sampler: SamplerKind = _flag(  # noqa: RUF009 (as the fields below)
+        "hierarchical",
+        "Where along a ray to look; hierarchical: as in the paper, first with the coarse network.",
+    )
     num_coarse_samples: int = _flag(64, "Samples a ray for the coarse network.", at_least=2)
     num_fine_samples: int = _flag(
         128, "More samples a ray for the fine network; 0: no fine network.", at_least=0
@@ -187,9 +221,16 @@ class RenderSettings(_Checked):
         0.0, "Standard deviation of noise on the raw density while training.", at_least=0
     )
     jitter: bool = _flag(True, "Draw samples at random within their intervals while training.")
-    rays_per_chunk: int = _flag(
-        1024,
-        "Rays that a device renders at a time, to train on or to show; less needs less memory.",
+    rays_per_chunk: int | None = _flag(
+        None,
+        "Rays that a device works on at a time; fewer need less memory. Default: as many as fit.",
+        at_least=1,
+        changeable=True,
+    )
+    picture_rays_per_chunk: int | None = _flag(
+        None,
+        "The same for pictures, which need less memory a ray. Default: rays_per_chunk if that is "
+        "given, else as many as fit.",
         at_least=1,
         changeable=True,
     )
@@ -204,6 +245,17 @@ class RenderSettings(_Checked):
                 f"--num_coarse_samples={self.num_coarse_samples}: expected at least 3 to resample "
                 "from"
             )
+
+    @property
+    def given_picture_rays_per_chunk(self) -> int | None:
+        """What the flags say of the chunks of pictures; None: nothing."""
+        picture = self.picture_rays_per_chunk
+        return self.rays_per_chunk if picture is None else picture
+
+    @property
+    def has_coarse_network(self) -> bool:
+        """Whether a network of its own says where the one of the final colours has to look."""
+        return self.sampler == "hierarchical" and self.num_fine_samples > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,15 +336,28 @@ class Config:
     training: TrainingSettings = TrainingSettings()
     run: RunSettings = RunSettings()
 
+    def __post_init__(self) -> None:
+        _check_meaning([getattr(self, section) for section in SECTIONS])
 
-SECTIONS: dict[str, Any] = {
-    "scene": SceneSettings,
-    "network": NetworkSettings,
-    "rendering": RenderSettings,
-    "training": TrainingSettings,
-    "run": RunSettings,
-}
-"""The fields of `Config`."""
+    def replaced(self, **values: Any) -> Config:
+        """The same with other values of some flags, by their names.
+
+        Raises:
+          UserError: a value that its flag cannot have.
+          TypeError: there is no such flag.
+        """
+        sections = {}
+        for name, section in SECTIONS.items():
+            own = {field.name for field in dataclasses.fields(section)} & values.keys()
+            changes = {flag: values.pop(flag) for flag in own}
+            sections[name] = dataclasses.replace(getattr(self, name), **changes)
+        if values:
+            raise TypeError(f"found no flag named {', '.join(values)}")
+        return Config(**sections)
+
+
+SECTIONS: dict[str, Any] = typing.get_type_hints(Config)
+"""The settings of each field of `Config`."""
 
 
 def flag_settings(config: Config) -> Iterator[tuple[str, Any, bool]]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from commands import ROOT
 from skimage.metrics import structural_similarity
-from small import small_config
+from small import small_config, small_model
 from trained import STEP, make_run, save
 
 from tfnerf.errors import UserError
@@ -22,7 +22,6 @@ from tfnerf.evaluate.metrics import psnr_of
 from tfnerf.evaluate.published import PAPER_CONFIGS, differences, published_row
 from tfnerf.evaluate.split import evaluate_split, read_evaluation
 from tfnerf.evaluate.tables import comparison_table, difference_note, result_table
-from tfnerf.fields.mlp import NeRF
 from tfnerf.files import sole_writer
 from tfnerf.flags import read_flagfile
 from tfnerf.geometry.paths import orbit_pose
@@ -79,7 +78,7 @@ def test_metrics_equal_an_independent_computation(
     content = json.loads((folder / "metrics.json").read_text())
     assert (content["step"], content["split"], len(content["views"])) == (STEP, "test", len(truth))
     scene = run.scene(["test"])
-    renderer = run.renderer(scene)
+    renderer = run.image_renderer(scene)
     for index, view in enumerate(content["views"]):
         rendered = np.clip(renderer(scene.splits["test"].cameras, index).rgb, 0, 1)
         saved = imageio.imread(folder / f"{view['name']}.png") / 255
@@ -119,8 +118,7 @@ def test_an_evaluation_is_done_again_only_for_other_weights(tmp_path: Path) -> N
     }
     assert not list(pictures.glob(".*"))
 
-    config = small_config()
-    save(folder, NeRF.from_settings(config.network, with_fine=True), STEP + 1)
+    save(folder, small_model(), STEP + 1)
     content = evaluate_split(TrainedRun.load(str(folder)), "test")
     assert content["step"] == STEP + 1
     latest = times(pictures)
@@ -166,8 +164,7 @@ def test_photographs_of_the_same_name_are_told_apart(
 
 
 def test_weights_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
-    config = small_config()
-    model = NeRF.from_settings(config.network, with_fine=True)
+    config, model = small_config(), small_model()
     model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     run = TrainedRun.load(str(make_run(tmp_path / "run", config, model)))
     with pytest.raises(UserError, match="colours that are not finite"):

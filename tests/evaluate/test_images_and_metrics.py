@@ -14,7 +14,7 @@ from tfnerf.errors import UserError
 from tfnerf.evaluate.metrics import psnr, psnr_of, ssim
 from tfnerf.evaluate.quality import held_out_sheet
 from tfnerf.images import color_depth, to_8bit, write_png
-from tfnerf.volume.renderer import Image
+from tfnerf.volume.image_renderer import Image
 
 
 def test_8bit_values_are_rounded_and_clipped() -> None:

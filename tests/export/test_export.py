@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from commands import ROOT, run, start, wait_for
-from small import NETWORK, RENDERING, small_config, small_scene
+from small import RENDERING, small_config, small_model, small_renderer, small_scene
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 from trained import make_run
@@ -30,14 +30,13 @@ from export.warm_up import write_warm_up
 from serving.server.servable import Servable
 from serving.version_folders import list_versions
 from tfnerf.errors import UserError
-from tfnerf.fields.mlp import NeRF
+from tfnerf.fields.model import NeRF
 from tfnerf.geometry.cameras import NDC, Rays
 from tfnerf.geometry.paths import orbit_path
 from tfnerf.geometry.poses import look_along, to_4x4
 from tfnerf.runs.trained import TrainedRun
 from tfnerf.scenes import Scene
-from tfnerf.settings import RenderSettings
-from tfnerf.volume.renderer import query_points
+from tfnerf.volume.scene_renderer import SceneRenderer
 
 SETTINGS = dataclasses.replace(RENDERING, rays_per_chunk=1000)
 
@@ -61,11 +60,15 @@ def scene_of(kind: str) -> Scene:
 
 def model_of(**changes: object) -> NeRF:
     keras.utils.set_random_seed(5)
-    return NeRF.from_settings(dataclasses.replace(NETWORK, **changes), with_fine=True)
+    return small_model(**changes)
 
 
-def save(folder: Path, model: NeRF, scene: Scene, settings: RenderSettings = SETTINGS) -> Path:
-    served = ServedScene(model, scene, settings, tf.float32, json.dumps({"name": "disc"}))
+def renderer_of(scene: Scene, **changes: object) -> SceneRenderer:
+    return small_renderer(scene, model_of(**changes), **changes)
+
+
+def save(folder: Path, renderer: SceneRenderer, scene: Scene) -> Path:
+    served = ServedScene(renderer, scene, SETTINGS, tf.float32, json.dumps({"name": "disc"}))
     tf.saved_model.save(served, str(folder), signatures=served.signatures())
     return folder
 
@@ -73,11 +76,12 @@ def save(folder: Path, model: NeRF, scene: Scene, settings: RenderSettings = SET
 @pytest.fixture(scope="module", params=["blender", "moved", "ndc"])
 def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Servable, NeRF, Scene]:
+) -> tuple[Servable, SceneRenderer, Scene]:
     """A loaded version, and what it was made of."""
-    model, scene = model_of(), scene_of(request.param)
-    path = save(tmp_path_factory.mktemp("model") / "1", model, scene)
-    return Servable(path), model, scene
+    scene = scene_of(request.param)
+    renderer = renderer_of(scene)
+    path = save(tmp_path_factory.mktemp("model") / "1", renderer, scene)
+    return Servable(path), renderer, scene
 
 
 def rays_of(scene: Scene, count: int) -> Rays:
@@ -94,9 +98,9 @@ def rays_of(scene: Scene, count: int) -> Rays:
     return Rays(tf.constant(origins, tf.float32), directions, viewdirs)
 
 
-def in_process(model: NeRF, scene: Scene, rays: Rays) -> dict[str, np.ndarray]:
+def in_process(renderer: SceneRenderer, scene: Scene, rays: Rays) -> dict[str, np.ndarray]:
     parts = [
-        render_in_process(model, scene, SETTINGS, Rays(*(part[i : i + 1000] for part in rays)))
+        render_in_process(renderer, scene, Rays(*(part[i : i + 1000] for part in rays[:3])))
         for i in range(0, len(rays.origins), 1000)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -109,10 +113,10 @@ def inputs_of(scene: Scene, rays: Rays) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("count", [1, 7, 4096, 70_000])
 def test_exported_equals_in_process(exported: tuple, count: int) -> None:
-    servable, model, scene = exported
+    servable, renderer, scene = exported
     rays = rays_of(scene, count)
     answer = servable.run("serving_default", inputs_of(scene, rays))
-    expected = in_process(model, scene, rays)
+    expected = in_process(renderer, scene, rays)
     # Where a ray meets next to nothing, disparity is one rounding error divided by another.
     for values in (answer, expected):
         values["disparity"] = values["disparity"] * values["opacity"]
@@ -175,13 +179,12 @@ def test_requests_may_be_concatenated_padded_and_split(exported: tuple) -> None:
 
 
 def test_points_equal_in_process(exported: tuple) -> None:
-    servable, model, scene = exported
+    servable, renderer, scene = exported
     rays = rays_of(scene, 3000)
     middle = rays.origins + rays.directions * 2
     points, viewdirs = to_world(scene, Rays(middle, 3 * rays.directions, rays.viewdirs))
     answer = servable.run("query_points", {"points": points, "viewdirs": viewdirs})
-    inside = middle if scene.ndc is None else scene.ndc.warp_points(middle)
-    rgb, density = query_points(model, inside, rays.viewdirs)
+    rgb, density = renderer.query(middle, rays.viewdirs)
     np.testing.assert_allclose(answer["rgb"], rgb, atol=2e-5)
     # Per world unit; NDC has units of its own.
     scale = 1 if scene.ndc is not None else np.cbrt(np.linalg.det(scene.scene_to_world[:3, :3]))
@@ -264,13 +267,11 @@ def test_inputs_of_different_lengths_are_refused(exported: tuple) -> None:
 def test_networks_without_view_directions_or_fine_network_are_exported(tmp_path: Path) -> None:
     scene = scene_of("moved")
     for name, changes, fine in (("a", {"use_viewdirs": False}, 8), ("b", {}, 0)):
-        settings = dataclasses.replace(SETTINGS, num_fine_samples=fine)
-        network = dataclasses.replace(NETWORK, **changes)
-        model = NeRF.from_settings(network, with_fine=fine > 0)
-        servable = Servable(save(tmp_path / name, model, scene, settings))
+        renderer = renderer_of(scene, num_fine_samples=fine, **changes)
+        servable = Servable(save(tmp_path / name, renderer, scene))
         rays = rays_of(scene, 200)
         answer = servable.run("serving_default", inputs_of(scene, rays))
-        expected = render_in_process(model, scene, settings, rays)
+        expected = render_in_process(renderer, scene, rays)
         np.testing.assert_allclose(answer["rgb"], expected["rgb"], atol=1e-4)
 
 
@@ -304,15 +305,16 @@ class Wrong(ServedScene):
     ],
 )
 def test_wrong_answers_are_not_exported(tmp_path: Path, change: str, message: str) -> None:
-    model, scene = model_of(), scene_of("moved")
-    wrong = Wrong(change, model, scene, SETTINGS, tf.float32, json.dumps({"name": "disc"}))
+    scene = scene_of("moved")
+    renderer = renderer_of(scene)
+    wrong = Wrong(change, renderer, scene, SETTINGS, tf.float32, json.dumps({"name": "disc"}))
     tf.saved_model.save(wrong, str(tmp_path / "1"), signatures=wrong.signatures())
     with pytest.raises(UserError, match=message):
-        check_version(tmp_path / "1", model, scene, SETTINGS, rays_of(scene, 100))
+        check_version(tmp_path / "1", renderer, scene, rays_of(scene, 100))
 
 
 def test_no_xla_and_no_random_numbers_in_the_graph(tmp_path: Path) -> None:
-    folder = save(tmp_path / "1", model_of(), scene_of("blender"))
+    folder = save(tmp_path / "1", renderer_of(scene_of("blender")), scene_of("blender"))
     saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     functions = saved.meta_graphs[0].graph_def.library.function
     assert not any(f.attr["_XlaMustCompile"].b for f in functions if "_XlaMustCompile" in f.attr)
@@ -322,7 +324,7 @@ def test_no_xla_and_no_random_numbers_in_the_graph(tmp_path: Path) -> None:
 
 
 def test_saved_model_cli_runs_it(tmp_path: Path) -> None:
-    folder = save(tmp_path / "1", model_of(), scene_of("blender"))
+    folder = save(tmp_path / "1", renderer_of(scene_of("blender")), scene_of("blender"))
     tool = Path(sys.executable).with_name("saved_model_cli")
     expression = "origins=[[1.,1.,1.]];directions=[[1.,1.,1.]]"
     command = [tool, "run", "--dir", folder, "--tag_set", "serve"]
@@ -349,8 +351,9 @@ print(Servable(pathlib.Path(sys.argv[1])).warm_up(), "signatures ran")
 
 
 def test_every_signature_runs_where_xla_is_disabled(tmp_path: Path) -> None:
-    folder = save(tmp_path / "1", model_of(), scene_of("blender"))
-    write_warm_up(folder, "scene", orbit_path(1)[0], 20.0)
+    folder = save(tmp_path / "1", renderer_of(scene_of("blender")), scene_of("blender"))
+    description = {"camera_path": {"camera_to_world": orbit_path(1)}, "focal": 20.0}
+    write_warm_up(folder, "scene", scene_of("blender"), description)
     command = [sys.executable, "-c", WITHOUT_XLA, folder]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=ROOT)
     assert finished.stdout == "XLA compilation disabled\n4 signatures ran\n", finished.stderr
@@ -453,15 +456,15 @@ def test_a_version_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 def test_an_export_that_answers_something_else_is_refused(tmp_path: Path) -> None:
     scene = scene_of("blender")
-    path = save(tmp_path / "1", model_of(), scene)
+    path = save(tmp_path / "1", renderer_of(scene), scene)
     rays = rays_of(scene, 300)
-    check_version(path, model_of(), scene, SETTINGS, rays)
-    other = NeRF.from_settings(NETWORK, with_fine=True)
+    check_version(path, renderer_of(scene), scene, rays)
+    other = small_renderer(scene)
     with pytest.raises(UserError, match="serving_default: rgb differs from the same computation"):
-        check_version(path, other, scene, SETTINGS, rays)
+        check_version(path, other, scene, rays)
     (path / "variables" / "variables.index").write_bytes(b"")
     with pytest.raises(UserError, match="the export cannot be run"):
-        check_version(path, model_of(), scene, SETTINGS, rays)
+        check_version(path, renderer_of(scene), scene, rays)
 
 
 def test_a_keras_model_as_an_attribute_would_be_noticed(tmp_path: Path) -> None:
@@ -479,8 +482,8 @@ def test_a_keras_model_as_an_attribute_would_be_noticed(tmp_path: Path) -> None:
             ]
         )
         def render(self, origins: tf.Tensor, directions: tf.Tensor) -> dict[str, tf.Tensor]:
-            raw = self.model(origins[:, tf.newaxis], directions)[:, 0]
-            return {"rgb": raw[:, :3], "opacity": raw[:, 3]}
+            rgb, density = self.model.final.radiance(origins, directions)
+            return {"rgb": rgb, "opacity": density}
 
     scene, naive = scene_of("blender"), Naive(model_of())
     tf.saved_model.save(naive, str(tmp_path / "1"), signatures=naive.render)
@@ -488,7 +491,7 @@ def test_a_keras_model_as_an_attribute_would_be_noticed(tmp_path: Path) -> None:
     loaded = tf.saved_model.load(str(tmp_path / "1")).signatures["serving_default"]
     assert loaded(origins=rays.origins, directions=rays.directions)["rgb"].shape == (9, 3)
     with pytest.raises(UserError, match=r"the export cannot be run: .*variable"):
-        check_version(tmp_path / "1", model_of(), scene, SETTINGS, rays)
+        check_version(tmp_path / "1", renderer_of(scene), scene, rays)
 
 
 def test_a_killed_export_is_never_seen(tmp_path: Path) -> None:
@@ -548,31 +551,31 @@ def test_two_exports_do_not_write_to_one_folder(tmp_path: Path) -> None:
 def test_a_sharp_scene_in_a_world_of_its_own_is_exported(tmp_path: Path, kind: str) -> None:
     # Coordinates are rounded on the way from the world, and sharp scenes feel it: the samples of
     # many rays move. That is no fault of the export.
-    model = model_of(position_frequencies=10)
-    model.set_weights([4 * weight for weight in model.get_weights()])
     scene = scene_of(kind)
-    path = save(tmp_path / "1", model, scene)
-    check_version(path, model, scene, SETTINGS, rays_of(scene, 500))
+    renderer = renderer_of(scene, position_frequencies=10)
+    renderer.model.set_weights([4 * weight for weight in renderer.model.get_weights()])
+    path = save(tmp_path / "1", renderer, scene)
+    check_version(path, renderer, scene, rays_of(scene, 500))
 
 
 def test_a_world_too_far_for_32_bits_is_not_exported(tmp_path: Path) -> None:
     """Map coordinates are in the millions, and there 32 bits tell half units apart."""
     matrix = np.eye(4)
     matrix[:3, 3] = 5e6
-    model, scene = model_of(), dataclasses.replace(scene_of("blender"), scene_to_world=matrix)
-    path = save(tmp_path / "1", model, scene)
+    scene = dataclasses.replace(scene_of("blender"), scene_to_world=matrix)
+    renderer = renderer_of(scene)
+    path = save(tmp_path / "1", renderer, scene)
     with pytest.raises(UserError, match=r"32 bits tell apart by 0\.5 scene units"):
-        check_version(path, model, scene, SETTINGS, rays_of(scene, 100))
+        check_version(path, renderer, scene, rays_of(scene, 100))
 
 
 def test_what_was_trained_in_mixed_precision_is_served_in_float32(tmp_path: Path) -> None:
     """Eager and in a graph bfloat16 is rounded at different places, and answers would differ."""
     config = small_config(mixed_precision=True)
-    network = dataclasses.replace(config.network, mixed_precision=False)
-    model = NeRF.from_settings(network, with_fine=True)
+    model = small_model()
     run = TrainedRun.load(str(make_run(tmp_path / "run", config, model)))
     servable = Servable(export(run, tmp_path / "model", "disc").path)
     rays, scene = rays_of(run.scene(), 500), run.scene()
     answer = servable.run("serving_default", inputs_of(scene, rays))
-    expected = render_in_process(model, scene, config.rendering, rays)
+    expected = render_in_process(small_renderer(scene, model), scene, rays)
     np.testing.assert_allclose(answer["rgb"], expected["rgb"], atol=1e-5)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import trimesh
-from small import small_scene
+from known_fields import KnownField, known_model
+from small import small_renderer, small_scene
 
 from tfnerf.errors import UserError
 from tfnerf.geometry.cameras import NDC, Rays
@@ -19,6 +20,7 @@ from tfnerf.mesh.build import build_mesh, to_bytes
 from tfnerf.mesh.surface import Box, Grid, extract_surface, occupied_box
 from tfnerf.scenes import Scene
 from tfnerf.scenes.builtin import signed_distance
+from tfnerf.volume.scene_renderer import SceneRenderer
 
 THRESHOLD = 25.0
 
@@ -86,18 +88,13 @@ def test_a_box_shrinks_to_what_is_there() -> None:
 CENTER, RADIUS = np.array([0.3, -0.2, 0.1]), 0.5
 
 
-@dataclasses.dataclass(frozen=True)
-class KnownField:
-    """In the place of networks: a distance function, coloured by the view direction."""
-
-    distance: Callable[[tf.Tensor], tf.Tensor]
-
-    def finest(self, points: tf.Tensor, viewdirs: tf.Tensor) -> tf.Tensor:
-        """As RadianceField's call."""
-        density = THRESHOLD * (1 - 10 * self.distance(points[:, 0]))
-        color = 0.5 - 0.45 * viewdirs
-        raw = tf.concat([tf.math.log(color / (1 - color)), density[:, tf.newaxis]], -1)
-        return raw[:, tf.newaxis, :]
+def renderer_of(distance: Callable[[tf.Tensor], tf.Tensor], scene: Scene) -> SceneRenderer:
+    """Of what lies inside a signed distance, coloured by the view direction."""
+    field = KnownField(
+        lambda points: THRESHOLD * (1 - 10 * distance(points)),
+        lambda _, viewdirs: 0.5 - 0.45 * viewdirs,
+    )
+    return small_renderer(scene, known_model(field))
 
 
 def sphere(points: tf.Tensor) -> tf.Tensor:
@@ -123,7 +120,7 @@ def in_world(scene: Scene, points: np.ndarray) -> np.ndarray:
 
 
 def test_a_mesh_is_in_world_coordinates_and_coloured_along_its_normals(scene: Scene) -> None:
-    mesh = build_mesh(KnownField(sphere), scene, resolution=40, threshold=THRESHOLD)
+    mesh = build_mesh(renderer_of(sphere, scene), scene, resolution=40, threshold=THRESHOLD)
     offset = mesh.vertices - in_world(scene, CENTER[None])
     voxel = 0.5 * 2 * RADIUS / 40
     assert np.abs(np.linalg.norm(offset, axis=-1) - 0.5 * RADIUS).max() < voxel
@@ -145,7 +142,7 @@ def test_a_mesh_of_ndc_is_in_world_coordinates(scene: Scene) -> None:
         y = -points[:, 1] * z * 30 / 70
         return tf.norm(tf.stack([x, y, z], -1) - center, axis=-1) - 0.5
 
-    mesh = build_mesh(KnownField(ball), scene, resolution=80, threshold=THRESHOLD)
+    mesh = build_mesh(renderer_of(ball, scene), scene, resolution=80, threshold=THRESHOLD)
     offset = mesh.vertices - in_world(scene, center[None])
     assert np.abs(np.linalg.norm(offset, axis=-1) - 0.25).max() < 0.02
     assert mesh.is_watertight and mesh.volume == pytest.approx(4 / 3 * np.pi * 0.25**3, rel=0.05)
@@ -168,11 +165,13 @@ def test_ndc_points_go_back_to_where_rays_came_from(rng: np.random.Generator) ->
 
 def test_small_pieces_are_left_out_on_request(scene: Scene) -> None:
     arguments = {"resolution": 40, "threshold": THRESHOLD}
-    both = build_mesh(KnownField(sphere_and_speck), scene, **arguments)
-    one = build_mesh(KnownField(sphere_and_speck), scene, **arguments, smallest_piece=0.1)
+    both = build_mesh(renderer_of(sphere_and_speck, scene), scene, **arguments)
+    one = build_mesh(renderer_of(sphere_and_speck, scene), scene, **arguments, smallest_piece=0.1)
     assert (both.body_count, one.body_count) == (2, 1)
     assert len(one.vertices) == len(np.unique(one.faces))
-    largest = build_mesh(KnownField(sphere_and_speck), scene, **arguments, smallest_piece=1.0)
+    largest = build_mesh(
+        renderer_of(sphere_and_speck, scene), scene, **arguments, smallest_piece=1.0
+    )
     assert largest.body_count == 1
     assert np.linalg.norm(one.vertices - in_world(scene, CENTER[None]), axis=-1).max() < 0.27
 
@@ -184,7 +183,9 @@ def sphere_with_antenna(points: tf.Tensor) -> tf.Tensor:
 
 
 def test_thin_parts_are_not_cut_off(scene: Scene) -> None:
-    mesh = build_mesh(KnownField(sphere_with_antenna), scene, resolution=256, threshold=THRESHOLD)
+    mesh = build_mesh(
+        renderer_of(sphere_with_antenna, scene), scene, resolution=256, threshold=THRESHOLD
+    )
     in_scene = (mesh.vertices - scene.scene_to_world[:3, 3]) @ np.linalg.inv(
         scene.scene_to_world[:3, :3]
     ).T
@@ -193,13 +194,13 @@ def test_thin_parts_are_not_cut_off(scene: Scene) -> None:
 
 def test_a_mesh_of_ndc_ends_before_infinity(scene: Scene) -> None:
     scene = dataclasses.replace(scene, ndc=NDC(30, 40, 35.0), near=0.0, far=1.0, bounds=(1.3, 100))
-    everywhere = KnownField(lambda points: 0.985 - points[:, 2])
+    everywhere = renderer_of(lambda points: 0.985 - points[:, 2], scene)
     mesh = build_mesh(everywhere, scene, resolution=40, threshold=THRESHOLD)
     assert np.isfinite(mesh.vertices).all()
 
 
 def test_files_hold_the_mesh_and_its_colours(scene: Scene) -> None:
-    mesh = build_mesh(KnownField(sphere), scene, resolution=20, threshold=THRESHOLD)
+    mesh = build_mesh(renderer_of(sphere, scene), scene, resolution=20, threshold=THRESHOLD)
     for file_type in ("ply", "glb"):
         read = trimesh.load(io.BytesIO(to_bytes(mesh, file_type)), file_type, process=False)
         if isinstance(read, trimesh.Scene):
@@ -211,7 +212,9 @@ def test_files_hold_the_mesh_and_its_colours(scene: Scene) -> None:
 
 def test_a_scene_without_a_surface_is_an_error(scene: Scene) -> None:
     with pytest.raises(UserError, match="--density_threshold=1000: nothing is so dense"):
-        build_mesh(KnownField(sphere), scene, resolution=20, threshold=1000.0)
+        build_mesh(renderer_of(sphere, scene), scene, resolution=20, threshold=1000.0)
     in_ndc = dataclasses.replace(scene, ndc=NDC(30, 40, 35.0))
     with pytest.raises(UserError, match="--bounds: the scene was trained in NDC"):
-        build_mesh(KnownField(sphere), in_ndc, resolution=9, threshold=1.0, bounds=box(1.0))
+        build_mesh(
+            renderer_of(sphere, in_ndc), in_ndc, resolution=9, threshold=1.0, bounds=box(1.0)
+        )

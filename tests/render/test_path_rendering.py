@@ -9,20 +9,18 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-from small import RENDERING, small_config, small_scene
+from small import RENDERING, small_renderer, small_scene
 
 from tfnerf.errors import UserError
-from tfnerf.fields.mlp import NeRF
 from tfnerf.geometry.cameras import NDC, Cameras
 from tfnerf.geometry.keyframes import read_keyframes
 from tfnerf.geometry.paths import orbit_path
 from tfnerf.geometry.poses import look_along, to_4x4
 from tfnerf.images import write_video
 from tfnerf.render.frames import KINDS, in_scene_units, render_path, straight_alpha
-from tfnerf.runs.trained import make_renderer
 from tfnerf.scenes import Scene
 from tfnerf.scenes.paths import keyframe_cameras
-from tfnerf.volume.renderer import Image, ImageRenderer
+from tfnerf.volume.image_renderer import Image, ImageRenderer
 
 NUM_FRAMES = 3
 
@@ -36,9 +34,7 @@ def scene() -> Scene:
 
 @pytest.fixture
 def renderer(scene: Scene) -> ImageRenderer:
-    return make_renderer(
-        NeRF.from_settings(small_config().network, with_fine=True), scene, RENDERING
-    )
+    return ImageRenderer(small_renderer(scene), RENDERING)
 
 
 @pytest.fixture
@@ -47,7 +43,7 @@ def cameras() -> Cameras:
 
 
 def render(renderer: ImageRenderer, scene: Scene, cameras: Cameras, folder: Path, **other) -> None:
-    arguments = {"fingerprint": "a", "frames_per_second": 10, **other}
+    arguments = {"frames_per_second": 10, **other}
     render_path(renderer, scene, cameras, folder, **arguments)
 
 
@@ -85,12 +81,10 @@ def test_frames_that_are_there_are_kept_unless_they_show_something_else(
     assert {name for name in before if before[name] != after[name]} == {
         f"{kind}/0001.png" for kind in KINDS
     }
-    for change in (
-        {"fingerprint": "b"},
-        {"frozen_camera": True, "fingerprint": "b"},
-    ):
+    other = ImageRenderer(small_renderer(scene), RENDERING)  # of other weights
+    for shown, frozen in ((other, False), (other, True), (renderer, True)):
         before = times(tmp_path)
-        render(renderer, scene, cameras, tmp_path, **change)
+        render(shown, scene, cameras, tmp_path, frozen_camera=frozen)
         assert not set(before.items()) & set(times(tmp_path).items())
     render(renderer, scene, cameras[:2], tmp_path)
     assert len(times(tmp_path)) == 2 * len(KINDS)
@@ -126,7 +120,7 @@ def test_a_removal_that_was_killed_does_not_block_the_next(
     left = tmp_path / ".rgb.removed"
     left.mkdir()
     (left / "0000.png").write_text("")
-    render(renderer, scene, cameras, tmp_path, fingerprint="b")
+    render(renderer, scene, cameras, tmp_path, frozen_camera=True)
     assert not left.exists()
 
 

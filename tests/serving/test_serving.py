@@ -24,7 +24,7 @@ import tensorflow as tf
 from commands import ROOT, finish, run, run_all, start, wait_until
 from google.protobuf import text_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from small import NETWORK, RENDERING, small_scene
+from small import RENDERING, small_renderer, small_scene
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     get_model_status_pb2,
@@ -46,7 +46,6 @@ from serving.server.models import Model, ModelConfig, Models
 from serving.server.models_config import read_models_config
 from serving.server.servable import Servable
 from tfnerf.errors import UserError
-from tfnerf.fields.mlp import NeRF
 from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.paths import orbit_path
 from tfnerf.geometry.poses import to_4x4
@@ -72,11 +71,13 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_version(folder: Path, seed: int) -> Path:
     keras.utils.set_random_seed(seed)
-    model = NeRF.from_settings(NETWORK, with_fine=True)
-    model.set_weights([3 * weight for weight in model.get_weights()])
-    served = ServedScene(model, small_scene(), RENDERING, tf.float32, json.dumps(SCENE))
+    scene = small_scene()
+    renderer = small_renderer(scene)
+    renderer.model.set_weights([3 * weight for weight in renderer.model.get_weights()])
+    served = ServedScene(renderer, scene, RENDERING, tf.float32, json.dumps(SCENE))
     tf.saved_model.save(served, str(folder), signatures=served.signatures())
-    write_warm_up(folder, "disc", orbit_path(4)[0], 24.0)
+    description = {"camera_path": {"camera_to_world": orbit_path(4)}, "focal": 24.0}
+    write_warm_up(folder, "disc", scene, description)
     return folder
 
 

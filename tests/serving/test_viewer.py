@@ -28,7 +28,7 @@ from export.exporting import export
 from serving.client.rendering import RenderClient, RenderedView
 from serving.viewer.page import ScenePage, color_view, look_through
 from serving.viewer.refinement import Look, Refinement
-from tfnerf.fields.mlp import NeRF
+from tfnerf.fields.model import make_model
 from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.poses import look_along
 from tfnerf.runs.trained import TrainedRun
@@ -47,7 +47,7 @@ def base_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("viewed")
     config = small_config(white_background=True, **NETWORK)
     keras.utils.set_random_seed(3)
-    model = NeRF.from_settings(config.network, with_fine=True)
+    model = make_model(config)
     # Wilder than new networks are, and empty in places.
     model.set_weights([3 * weight for weight in model.get_weights()])
     for variable in model.variables:

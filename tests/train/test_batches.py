@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import tensorflow as tf
-from small import small_config, small_scene
+from small import small_config, small_renderer, small_scene
 
 from tfnerf.errors import UserError
 from tfnerf.scenes import Scene, to_colors
@@ -16,11 +16,12 @@ from tfnerf.train.batches import Batch, TrainingBatches
 
 def make(scene: Scene, **changes: object) -> TrainingBatches:
     config = small_config(**changes)
-    return TrainingBatches(scene, config.rendering, config.training)
+    sampler = small_renderer(scene, **changes).sampler
+    return TrainingBatches(scene, sampler, config.training)
 
 
 def flat(batch: Batch) -> list[np.ndarray]:
-    return [part.numpy() for part in tf.nest.flatten(batch)]
+    return [part.numpy() for part in tf.nest.flatten(batch) if part is not None]
 
 
 def pixels_of(scene: Scene, batch: Batch) -> list[tuple[int, int, int]]:

@@ -9,25 +9,20 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfnerf.files import make_folder
 from tfnerf.runs.folder import RunFolder
 from tfnerf.train.report import TrainingReport
-from tfnerf.train.trainer import Metrics, Progress
+from tfnerf.train.trainer import BatchStatistics, Progress
 
 
-def progress(num_steps: int = 10, **changes: float) -> Progress:
-    """Steps whose average metrics are the given ones."""
-    values = {
-        "loss": 0.02,
-        "fine_error": 0.01,
-        "coarse_error": 0.01,
-        "blank_error": 0.1,
-        "contrast": 0.1,
-        "unsound": 0.0,
-    }
-    metrics = Metrics(**{**values, **changes})
-    return Progress(num_steps, Metrics(*(num_steps * value for value in metrics)), 0.1, False)
+def progress(num_steps: int = 10, final: float = 0.01, **changes: float) -> Progress:
+    """Steps whose average statistics are the given ones."""
+    values = {"loss": 0.02, "blank_error": 0.1, "contrast": 0.1, "not_finite": 0.0, **changes}
+    mean = BatchStatistics(losses={"final": final, "coarse": 0.01}, **values)
+    sums = tf.nest.map_structure(lambda value: num_steps * value, mean)
+    return Progress(num_steps, sums, 0.1, False)
 
 
 @pytest.fixture
@@ -38,15 +33,15 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def lines(folder: RunFolder) -> list[dict]:
-    return [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    return [json.loads(line) for line in folder.metrics_log.read_text().splitlines()]
 
 
 def test_a_line_averages_the_steps_since_the_one_before(folder: RunFolder) -> None:
     with TrainingReport(folder, 0, 100, batch_size=32) as report:
-        report.add(progress(10, fine_error=0.01), seconds=1.0)
-        report.add(progress(30, fine_error=0.03), seconds=3.0)
+        report.add(progress(10, final=0.01), seconds=1.0)
+        report.add(progress(30, final=0.03), seconds=3.0)
         report.write(40, learning_rate=1e-3)
-        report.add(progress(10, fine_error=0.1), seconds=0.5)
+        report.add(progress(10, final=0.1), seconds=0.5)
         report.write(50, learning_rate=1e-4)
     first, second = lines(folder)
     assert first["step"] == 40 and second["step"] == 50
@@ -97,7 +92,7 @@ def test_lines_of_steps_to_be_done_again_are_dropped(folder: RunFolder, cut: str
     """So is a last line that a kill cut, were it only of its end."""
     for step in (10, 20, 30):
         folder.append_metrics({"step": step})
-    with open(folder.metrics, "a") as file:
+    with open(folder.metrics_log, "a") as file:
         file.write(cut)
     folder.drop_metrics_after(20)
     folder.append_metrics({"step": 25})

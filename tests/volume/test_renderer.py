@@ -7,33 +7,44 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from small import NETWORK, RENDERING, small_scene
+from known_fields import KnownField, known_model
+from small import RENDERING, small_model, small_renderer, small_scene
 
-from tfnerf.fields.mlp import NeRF
+from tfnerf.fields.model import NeRF
 from tfnerf.geometry.cameras import Rays
-from tfnerf.runs.trained import make_renderer
-from tfnerf.volume.renderer import Draws, render_rays
+from tfnerf.volume.image_renderer import Image, ImageRenderer
+from tfnerf.volume.samples import Draws, Samples, render_samples
+from tfnerf.volume.scene_renderer import Rendering
+
+COLOR = np.float32([0.88, 0.27, 0.5])
 
 
-class Ball:
+def ball(radius: float = 1.0, scale: float = 1.0) -> NeRF:
     """A field that is known: a ball of some radius, opaque and of one colour."""
 
-    def __init__(self, radius: float = 1.0, scale: float = 1.0):
-        self.radius = radius
-        self.scale = scale
+    def density(points: tf.Tensor) -> tf.Tensor:
+        return tf.where(tf.norm(points, axis=-1) < radius, 50.0 / scale, 0.0)
 
-    def __call__(self, positions: tf.Tensor, viewdirs: tf.Tensor) -> tf.Tensor:
-        inside = tf.norm(positions, axis=-1) < self.radius
-        density = tf.where(inside, 50.0 / self.scale, -1.0)
-        rgb = tf.broadcast_to([2.0, -1.0, 0.0], [*positions.shape[:-1], 3])
-        return tf.concat([rgb, density[..., tf.newaxis]], -1)
+    def color(features: tf.Tensor, viewdirs: tf.Tensor) -> tf.Tensor:
+        return tf.broadcast_to(COLOR, tf.shape(viewdirs))
+
+    return known_model(KnownField(density, color))
 
 
-class KnownModel:
-    """Coarse and fine of the same known field."""
-
-    def __init__(self, field: Ball):
-        self.coarse = self.finest = field
+def render(
+    model: NeRF,
+    rays: Rays,
+    near: float = 2.0,
+    far: float = 6.0,
+    *,
+    white_background: bool = False,
+    draws: Draws = Draws(),
+    **changes: int,
+) -> Rendering:
+    scene = dataclasses.replace(
+        small_scene(), near=near, far=far, white_background=white_background
+    )
+    return small_renderer(scene, model, **changes).render(rays, draws)
 
 
 def parallel_rays(height: tf.Tensor, length: float = 1.0) -> Rays:
@@ -46,90 +57,157 @@ def parallel_rays(height: tf.Tensor, length: float = 1.0) -> Rays:
 
 def test_depth_of_a_ball_is_where_its_surface_is() -> None:
     height = tf.linspace(-0.9, 0.9, 20)
-    settings = dataclasses.replace(RENDERING, num_coarse_samples=64, num_fine_samples=128)
-    rendering = render_rays(
-        KnownModel(Ball()), parallel_rays(height), 2.0, 6.0, settings, white_background=False
-    )
-    np.testing.assert_allclose(rendering.fine.depth, 4 - np.sqrt(1 - height**2), atol=0.08)
-    np.testing.assert_allclose(rendering.fine.opacity, 1, atol=1e-4)
-    np.testing.assert_allclose(rendering.fine.rgb[0], tf.sigmoid([2.0, -1.0, 0.0]), atol=1e-4)
+    seen = render(ball(), parallel_rays(height), num_coarse_samples=64, num_fine_samples=128).final
+    np.testing.assert_allclose(seen.depth, 4 - np.sqrt(1 - height**2), atol=0.08)
+    np.testing.assert_allclose(seen.opacity, 1, atol=1e-4)
+    np.testing.assert_allclose(seen.rgb[0], COLOR, atol=1e-4)
 
 
 def test_resampling_looks_closer_at_the_surface() -> None:
     height = tf.linspace(-0.9, 0.9, 50)
-    settings = dataclasses.replace(RENDERING, num_coarse_samples=32, num_fine_samples=64)
-    seen = render_rays(
-        KnownModel(Ball()), parallel_rays(height), 2.0, 6.0, settings, white_background=False
-    )
+    seen = render(ball(), parallel_rays(height), num_coarse_samples=32, num_fine_samples=64)
     truth = 4 - np.sqrt(1 - height**2)
-    errors = [np.abs(part.depth - truth).mean() for part in (seen.fine, seen.coarse)]
+    errors = [np.abs(part.depth - truth).mean() for part in (seen.final, seen.preview)]
     assert errors[0] < 0.7 * errors[1]
 
 
 def test_scaling_the_scene_with_near_and_far_changes_no_colour() -> None:
     height = tf.linspace(-1.2, 1.2, 30)
-    one = render_rays(
-        KnownModel(Ball()), parallel_rays(height), 2.0, 6.0, RENDERING, white_background=True
-    )
+    one = render(ball(), parallel_rays(height), white_background=True)
     rays = parallel_rays(height)
     rays = rays._replace(origins=rays.origins * 4)
-    four = render_rays(
-        KnownModel(Ball(4.0, 4.0)), rays, 8.0, 24.0, RENDERING, white_background=True
-    )
-    np.testing.assert_allclose(one.fine.rgb, four.fine.rgb, atol=1e-5)
+    four = render(ball(4.0, 4.0), rays, 8.0, 24.0, white_background=True)
+    np.testing.assert_allclose(one.final.rgb, four.final.rgb, atol=1e-5)
 
 
 def test_length_of_directions_changes_no_colour() -> None:
     """Depth counts in lengths of the direction, density per scene unit."""
     height = tf.linspace(-1.2, 1.2, 30)
-    one = render_rays(
-        KnownModel(Ball()), parallel_rays(height), 2.0, 6.0, RENDERING, white_background=True
-    )
-    half = render_rays(
-        KnownModel(Ball()), parallel_rays(height, 2.0), 1.0, 3.0, RENDERING, white_background=True
-    )
-    np.testing.assert_allclose(one.fine.rgb, half.fine.rgb, atol=1e-5)
+    one = render(ball(), parallel_rays(height), white_background=True)
+    half = render(ball(), parallel_rays(height, 2.0), 1.0, 3.0, white_background=True)
+    np.testing.assert_allclose(one.final.rgb, half.final.rgb, atol=1e-5)
 
 
 def test_noise_and_jitter_change_the_result_and_nothing_else_is_random() -> None:
-    model = NeRF.from_settings(NETWORK, with_fine=True)
+    model = small_model()
     rays = parallel_rays(tf.linspace(-1.0, 1.0, 6))
 
-    def render(draws: Draws) -> np.ndarray:
-        seen = render_rays(model, rays, 2.0, 6.0, RENDERING, white_background=True, draws=draws)
-        return seen.fine.rgb.numpy()
+    def final_colors(draws: Draws) -> np.ndarray:
+        return render(model, rays, white_background=True, draws=draws).final.rgb.numpy()
 
-    plain = render(Draws())
-    np.testing.assert_array_equal(plain, render(Draws()))
+    plain = final_colors(Draws())
+    np.testing.assert_array_equal(plain, final_colors(Draws()))
     third = tf.fill([6, 8], 0.3)
     for draws in (
         Draws(jitter=third),
         Draws(resampling=third),
-        Draws(coarse_noise=10 * third),
-        Draws(fine_noise=tf.fill([6, 16], 3.0)),
+        Draws(sampling_noise=10 * third),
+        Draws(density_noise=tf.fill([6, 16], 3.0)),
     ):
-        assert np.abs(render(draws) - plain).max() > 1e-6
+        assert np.abs(final_colors(draws) - plain).max() > 1e-6
+
+
+def some_samples(rng: np.random.Generator) -> tuple[Rays, Samples]:
+    """Rays of a scene with random samples on them."""
+    rays = parallel_rays(tf.linspace(-1.0, 1.0, 6))
+    depths = np.sort(rng.uniform(2, 6, [6, 9]), -1).astype(np.float32)
+    intervals = rng.uniform(0.05, 0.2, [6, 9]).astype(np.float32)
+    return rays, Samples(tf.constant(depths), tf.constant(intervals))
+
+
+def test_samples_that_are_not_live_are_empty(rng: np.random.Generator) -> None:
+    """As if the density were zero there, though the field is never asked."""
+    model, (rays, samples) = small_model(), some_samples(rng)
+    live = rng.random([6, 9]) < 0.4
+    asked = []
+
+    def density(points: tf.Tensor) -> tf.Tensor:
+        asked.append(len(points))
+        return model.final(points)[0]
+
+    def color(features: tf.Tensor, viewdirs: tf.Tensor) -> tf.Tensor:
+        return model.final.radiance(features, viewdirs).rgb
+
+    field = KnownField(density, color)
+    noise = tf.constant(rng.normal(size=[6, 9]), tf.float32)
+    seen = render_samples(field, rays, samples._replace(live=tf.constant(live)), noise)
+    assert asked == [live.sum()]
+    never = tf.where(live, noise, -1e9)  # which the activation turns into no density
+    expected = render_samples(field, rays, samples, never)
+    for one, other in zip(seen, expected):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_colour_worked_out_per_ray_is_that_of_composited_features(
+    rng: np.random.Generator,
+) -> None:
+    """Of a field whose colour is linear in its features, it is the same as per sample."""
+    rays, samples = some_samples(rng)
+
+    def color(features: tf.Tensor, viewdirs: tf.Tensor) -> tf.Tensor:
+        return 0.1 * features + 0.2
+
+    field = KnownField(lambda points: tf.norm(points, axis=-1), color)
+    deferred = KnownField(
+        lambda points: tf.norm(points, axis=-1),
+        lambda features, viewdirs: 0.1 * features / opacity[:, tf.newaxis] + 0.2,
+    )
+    deferred.colors_rays = True
+    per_sample = render_samples(field, rays, samples)
+    opacity = per_sample.opacity
+    per_ray = render_samples(deferred, rays, samples)
+    np.testing.assert_allclose(per_ray.rgb, per_sample.rgb, atol=1e-5)
+    np.testing.assert_array_equal(per_ray.weights, per_sample.weights)
 
 
 @pytest.mark.parametrize("rays_per_chunk", [1, 7, 64, 192, 1000])
 def test_images_do_not_depend_on_the_chunks(rays_per_chunk: int) -> None:
     scene = small_scene()
-    model = NeRF.from_settings(NETWORK, with_fine=True)
+    renderer = small_renderer(scene)
 
-    def render(chunk: int) -> tuple:
+    def image(chunk: int) -> Image:
         settings = dataclasses.replace(RENDERING, rays_per_chunk=chunk)
-        return make_renderer(model, scene, settings)(scene.train.cameras, 2)
+        return ImageRenderer(renderer, settings)(scene.train.cameras, 2)
 
-    for one, other in zip(render(rays_per_chunk), render(50)):
+    for one, other in zip(image(rays_per_chunk), image(50)):
         assert one.shape[:2] == (12, 16)
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.parametrize("jit_compile", ["off", "on"])
+def test_two_devices_render_like_one(jit_compile: str) -> None:
+    scene = small_scene()
+    settings = dataclasses.replace(RENDERING, rays_per_chunk=50, jit_compile=jit_compile)
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    strategy = tf.distribute.MirroredStrategy(devices)
+    with strategy.scope():
+        model = small_model()
+    renderer = small_renderer(scene, model)
+    one = ImageRenderer(renderer, settings)
+    two = ImageRenderer(renderer, settings, strategy)
+    for view in range(4):
+        for a, b in zip(one(scene.train.cameras, view), two(scene.train.cameras, view)):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_progress_counts_every_ray_once_and_calls_get_fewer() -> None:
+    scene = small_scene()
+    settings = dataclasses.replace(RENDERING, rays_per_chunk=10)
+    renderer = ImageRenderer(small_renderer(scene), settings)
+    for _ in range(3):
+        before, counts = renderer.num_calls, []
+        renderer(scene.train.cameras, 0, counts.append)
+        assert sum(counts) == 192
+        assert len(counts) == renderer.num_calls - before
+    # Once it is known that a chunk takes no time, a view is one call.
+    assert len(counts) == 1
+
+
 def test_an_image_is_its_rays_row_by_row() -> None:
     scene = small_scene()
-    model = NeRF.from_settings(NETWORK, with_fine=True)
-    image = make_renderer(model, scene, RENDERING)(scene.train.cameras, 1)
+    renderer = small_renderer(scene)
+    image = ImageRenderer(renderer, RENDERING)(scene.train.cameras, 1)
     rays = scene.train.cameras.rays([1], [3], [10], pixel_centers=True)
-    alone = render_rays(model, rays, 2.0, 6.0, RENDERING, white_background=True).fine
+    alone = renderer.render(rays).final
     np.testing.assert_allclose(image.rgb[3, 10], alone.rgb[0], atol=1e-5)
     np.testing.assert_allclose(image.depth[3, 10], alone.depth[0], atol=1e-4)

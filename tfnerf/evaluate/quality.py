@@ -17,7 +17,7 @@ from tfnerf.images import (
     truncated_to_8bit,
 )
 from tfnerf.scenes import Scene, Views, true_colors
-from tfnerf.volume.renderer import Image, ImageRenderer
+from tfnerf.volume.image_renderer import Image, ImageRenderer
 
 
 class Quality(NamedTuple):
@@ -68,7 +68,14 @@ def measure_views(
     views: Views,
     progress: Callable[[int], object] | None = None,
 ) -> list[ViewQuality]:
-    """Renders and measures each of the views; `progress` is told of rays done."""
+    """Renders and measures views.
+
+    Args:
+      renderer: of the scene.
+      scene: whose background the views are set on.
+      views: what to measure.
+      progress: called with the number of rays after each call into the graph.
+    """
     return [
         measure_view(
             views.names[index],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -20,6 +19,7 @@ from tfnerf.files import (
     to_json,
     write_file,
 )
+from tfnerf.fingerprint import fingerprint
 from tfnerf.images import (
     color_depth,
     color_map,
@@ -31,7 +31,7 @@ from tfnerf.progress import progress_bar
 from tfnerf.runs.folder import RunFolder
 from tfnerf.runs.trained import TrainedRun
 from tfnerf.scenes import Scene, Views, true_colors
-from tfnerf.volume.renderer import Image
+from tfnerf.volume.image_renderer import Image
 
 _log = logging.getLogger(__name__)
 _FINISHED, _UNFINISHED = "metrics.json", ".unfinished.json"
@@ -72,10 +72,12 @@ def evaluate_split(run: TrainedRun, split: str, lpips: Lpips | None = None) -> d
 def _evaluate(
     run: TrainedRun, split: str, scene: Scene, views: Views, folder: Path, lpips: Lpips | None
 ) -> dict[str, Any]:
-    fingerprint = _fingerprint(run, scene, views, lpips)
-    results = _done_before(folder, fingerprint)
+    identity = fingerprint(
+        run.renderer(scene).fingerprint, lpips is not None, views.cameras, views.images
+    )
+    results = _done_before(folder, identity)
     missing = [index for index, name in enumerate(views.names) if name not in results]
-    renderer = run.renderer(scene)
+    renderer = run.image_renderer(scene)
     num_rays = views.cameras.height * views.cameras.width
     with progress_bar(split, len(missing) * num_rays) as progress:
         for index in missing:
@@ -84,7 +86,7 @@ def _evaluate(
             quality = measure_view(views.names[index], image, truth, lpips)
             _write_pictures(folder, quality.name, scene, image, truth)
             results[quality.name] = _flat(quality)
-            done = {"fingerprint": fingerprint, "views": list(results.values())}
+            done = {"fingerprint": identity, "views": list(results.values())}
             write_file(folder / _UNFINISHED, to_json(done))
             _log.info("%s: PSNR %.2f dB, SSIM %.3f", quality.name, *quality.exact[:2])
     in_order = [results[name] for name in views.names]
@@ -94,7 +96,7 @@ def _evaluate(
         "split": split,
         "mean": _mean(in_order),
         "views": in_order,
-        "fingerprint": fingerprint,
+        "fingerprint": identity,
     }
     write_file(folder / _FINISHED, to_json(content, indent=1) + "\n")
     (folder / _UNFINISHED).unlink(missing_ok=True)
@@ -113,19 +115,11 @@ def read_evaluation(folder: RunFolder, split: str) -> dict[str, Any]:
     return content
 
 
-def _fingerprint(run: TrainedRun, scene: Scene, views: Views, lpips: Lpips | None) -> str:
-    """Of all that results depend on: networks, cameras and photographs."""
-    digest = hashlib.sha256(f"{run.fingerprint(scene)} {lpips is not None}".encode())
-    digest.update(views.cameras.to_bytes())
-    digest.update(views.images.tobytes())
-    return digest.hexdigest()
-
-
-def _done_before(folder: Path, fingerprint: str) -> dict[str, dict[str, Any]]:
+def _done_before(folder: Path, identity: str) -> dict[str, dict[str, Any]]:
     """Results by the name of their view, of views whose pictures are there."""
     for path in (folder / _UNFINISHED, folder / _FINISHED):
         content = _read(path)
-        if content is not None and content["fingerprint"] == fingerprint:
+        if content is not None and content["fingerprint"] == identity:
             return {
                 view["name"]: view
                 for view in content["views"]

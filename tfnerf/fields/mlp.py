@@ -1,19 +1,23 @@
-"""The networks (section 5.3, figure 7): a coarse and a fine radiance field."""
+"""The network of the paper (section 5.3, figure 7)."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfnerf.fields.encoding import encoding_width, positional_encoding
-from tfnerf.settings import NetworkSettings
+from tfnerf.fields.field import Conditions, Field
+from tfnerf.settings import Config
 
 
 @keras.saving.register_keras_serializable(package="tfnerf")
-class RadianceField(keras.Model):
-    """Position and view direction to colour and density, before their activations.
+class RadianceField(Field):
+    """Position and view direction to colour and density.
+
+    Colours end in a sigmoid and densities in a ReLU.
 
     `weights` are in the order of the original's weight files: the trunk, the bottleneck, the view
     layer, colour, density; without view directions the trunk and one output layer.
@@ -30,8 +34,9 @@ class RadianceField(keras.Model):
 
     Example:
       >>> field = RadianceField()
-      >>> field(tf.zeros([1024, 64, 3]), tf.zeros([1024, 3])).shape
-      TensorShape([1024, 64, 4])
+      >>> density, features = field(tf.zeros([1024, 3]))
+      >>> density.shape, field.color(features, tf.zeros([1024, 3])).shape
+      (TensorShape([1024]), TensorShape([1024, 3]))
       >>> field.count_params()
       595844
     """
@@ -83,18 +88,41 @@ class RadianceField(keras.Model):
             self.output_layer = _dense("output", width, 4, "float32")
         self.built = True
 
-    def call(self, positions: tf.Tensor, viewdirs: tf.Tensor | None = None) -> tf.Tensor:
-        """Evaluates the field.
+    def call(
+        self,
+        points: tf.Tensor,
+        conditions: Conditions | None = None,
+        density_noise: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Density and features; see `Field.call`. The network knows no conditions."""
+        raw_density, features = self._raw_density(points)
+        if density_noise is not None:
+            raw_density += density_noise
+        return tf.nn.relu(raw_density), features
+
+    def color(
+        self, features: tf.Tensor, viewdirs: tf.Tensor, conditions: Conditions | None = None
+    ) -> tf.Tensor:
+        """Features to colours; see `Field.color`."""
+        # Without the check of the shape, which does nothing else, TensorFlow fuses the sigmoid with
+        # the layer before it on CPUs, and results round differently than those of earlier versions.
+        return tf.sigmoid(tf.ensure_shape(self._raw_color(features, viewdirs), [None, 3]))
+
+    def raw(self, points: tf.Tensor, viewdirs: tf.Tensor) -> tf.Tensor:
+        """What the original's networks return, before any activation.
 
         Args:
-          positions: [N, S, 3], S samples on each of N rays, in the coordinates of the rays.
-          viewdirs: [N, 3], unit vectors; not used without view directions.
+          points: [M, 3].
+          viewdirs: [M, 3], unit vectors; not used without view directions.
 
         Returns:
-          [N, S, 4] float32: colour before its sigmoid, density before its ReLU.
+          [M, 4] float32: colour before its sigmoid, density before its ReLU.
         """
-        num_samples = tf.shape(positions)[1]
-        points = tf.reshape(positions, [-1, 3])  # one large matrix product a layer
+        density, features = self._raw_density(points)
+        return tf.concat([self._raw_color(features, viewdirs), density[:, tf.newaxis]], -1)
+
+    def _raw_density(self, points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Density [M] before its ReLU, and the features [M, F] that colours are made of."""
         encoded = positional_encoding(points, self.position_frequencies)
         hidden = encoded
         for index, layer in enumerate(self.trunk):
@@ -102,15 +130,23 @@ class RadianceField(keras.Model):
             if index == self.skip_layer:
                 hidden = tf.concat([tf.cast(encoded, hidden.dtype), hidden], -1)
         if self.use_viewdirs:
-            directions = positional_encoding(viewdirs, self.direction_frequencies)
-            directions = tf.repeat(directions, num_samples, axis=0)
-            bottleneck = self.bottleneck(hidden)
-            directions = tf.cast(directions, bottleneck.dtype)
-            rgb = self.rgb(self.view(tf.concat([bottleneck, directions], -1)))
-            raw = tf.concat([rgb, self.density(hidden)], -1)
-        else:
-            raw = self.output_layer(hidden)
-        return tf.reshape(raw, [-1, num_samples, 4])
+            return self.density(hidden)[:, 0], hidden
+        raw = self.output_layer(hidden)
+        return raw[:, 3], raw[:, :3]
+
+    def _raw_color(self, features: tf.Tensor, viewdirs: tf.Tensor) -> tf.Tensor:
+        """Colour [M, 3] before its sigmoid."""
+        if not self.use_viewdirs:
+            return features
+        bottleneck = self.bottleneck(features)
+        directions = positional_encoding(viewdirs, self.direction_frequencies)
+        directions = tf.cast(directions, bottleneck.dtype)
+        return self.rgb(self.view(tf.concat([bottleneck, directions], -1)))
+
+    @property
+    def floats_per_point(self) -> int:
+        """Twice the outputs of all layers: before and after their activation."""
+        return 2 * sum(int(weight.shape[0]) for weight in self.weights if len(weight.shape) == 1)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this network again."""
@@ -126,70 +162,8 @@ def _dense(
     return layer
 
 
-@keras.saving.register_keras_serializable(package="tfnerf")
-class NeRF(keras.Model):
-    """The coarse network, that finds where to look, and the fine one, that looks there.
-
-    Args:
-      coarse: evaluated at stratified samples.
-      fine: evaluated at these and at the resampled ones; None: the coarse network serves for both.
-
-    Example:
-      >>> nerf = NeRF(RadianceField(), RadianceField())
-      >>> nerf.count_params()
-      1191688
-    """
-
-    def __init__(
-        self, coarse: RadianceField, fine: RadianceField | None = None, name: str | None = None
-    ):
-        super().__init__(name=name, dtype="float32")
-        self.coarse = coarse
-        self.fine = fine
-        self.built = True
-
-    @classmethod
-    def from_settings(cls, settings: NetworkSettings, *, with_fine: bool) -> NeRF:
-        """New networks of the given shape."""
-        arguments: dict[str, Any] = {
-            "net_depth": settings.net_depth,
-            "net_width": settings.net_width,
-            "skip_layer": settings.skip_layer,
-            "bottleneck_width": settings.bottleneck_width,
-            "position_frequencies": settings.position_frequencies,
-            "direction_frequencies": settings.direction_frequencies,
-            "use_viewdirs": settings.use_viewdirs,
-            "mixed_precision": settings.mixed_precision,
-        }
-        coarse = RadianceField(**arguments, name="coarse")
-        fine = RadianceField(**arguments, name="fine") if with_fine else None
-        return cls(coarse, fine)
-
-    @property
-    def finest(self) -> RadianceField:
-        """The network that final colours come from."""
-        return self.coarse if self.fine is None else self.fine
-
-    def call(self, positions: tf.Tensor, viewdirs: tf.Tensor | None = None) -> tf.Tensor:
-        """Evaluates the network that final colours come from; see `RadianceField.call`."""
-        return self.finest(positions, viewdirs)
-
-    def get_config(self) -> dict[str, Any]:
-        """The networks, serialized."""
-        serialize = keras.saving.serialize_keras_object
-        return {
-            "coarse": serialize(self.coarse),
-            "fine": None if self.fine is None else serialize(self.fine),
-            "name": self.name,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> NeRF:
-        """The inverse of `get_config`."""
-        deserialize = keras.saving.deserialize_keras_object
-        fine = config["fine"]
-        return cls(
-            deserialize(config["coarse"]),
-            None if fine is None else deserialize(fine),
-            name=config["name"],
-        )
+def make_field(config: Config, step: int, name: str) -> RadianceField:
+    """A new network; its shape is the same at every step."""
+    settings = dataclasses.asdict(config.network)
+    del settings["field"]
+    return RadianceField(**settings, name=name)

@@ -10,6 +10,7 @@ Ray directions are not normalised: their camera z is -1, so the depth t of the p
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,11 +28,17 @@ class Rays(NamedTuple):
     """[N, 3], not normalised."""
     viewdirs: tf.Tensor
     """[N, 3], unit vectors in world coordinates, taken before any warp."""
+    conditions: dict[str, tf.Tensor] | None = None
+    """What the scene depends on beside rays, for example the time: a row [N, ...] per ray, by the
+    name of the condition. None where it depends on nothing else."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cameras:
-    """Pinhole cameras with lens distortion, V of them, all of one image size."""
+    """Pinhole cameras with lens distortion, V of them, all of one image size.
+
+    Inside a graph the arrays may be tensors, and the size scalar tensors.
+    """
 
     camera_to_world: np.ndarray
     """[V, 3, 4] float32, scene units."""
@@ -45,9 +52,19 @@ class Cameras:
     """Pixels."""
     width: int
     """Pixels."""
+    conditions: dict[str, np.ndarray] | None = None
+    """What each view was taken under, for example its time: a row [V, ...] per view, by the name of
+    the condition; it goes into the rays."""
 
     @classmethod
-    def pinhole(cls, camera_to_world: Any, height: int, width: int, focal: float) -> Cameras:
+    def pinhole(
+        cls,
+        camera_to_world: Any,
+        height: int,
+        width: int,
+        focal: float,
+        conditions: dict[str, np.ndarray] | None = None,
+    ) -> Cameras:
         """Cameras without distortion that share one focal length, centred on the image.
 
         Args:
@@ -55,6 +72,7 @@ class Cameras:
           height: pixels.
           width: pixels.
           focal: pixels.
+          conditions: a row [V, ...] per view of each condition.
         """
         poses = np.asarray(camera_to_world, np.float32)[:, :3, :4]
         num_views = len(poses)
@@ -65,6 +83,7 @@ class Cameras:
             distortion=np.zeros([num_views, 4], np.float32),
             height=height,
             width=width,
+            conditions=conditions,
         )
 
     def __len__(self) -> int:
@@ -78,13 +97,8 @@ class Cameras:
             focal=self.focal[views],
             center=self.center[views],
             distortion=self.distortion[views],
+            conditions=self._conditions(lambda values: values[views]),
         )
-
-    def to_bytes(self) -> bytes:
-        """Everything in it, to tell whether two are the same."""
-        arrays = (self.camera_to_world, self.focal, self.center, self.distortion)
-        size = np.array([self.height, self.width])
-        return b"".join(array.tobytes() for array in (*arrays, size))
 
     def resized(self, factor: float) -> Cameras:
         """The same views with `factor` times as many pixels a side, at least one."""
@@ -108,13 +122,29 @@ class Cameras:
         offset = 0.5 if pixel_centers else 0.0
         pixels = tf.stack([tf.cast(column, tf.float32), tf.cast(row, tf.float32)], -1) + offset
         plane = (pixels - tf.gather(self.center, view)) / tf.gather(self.focal, view)
-        if self.distortion.any():
+        if not isinstance(self.distortion, np.ndarray) or self.distortion.any():
             plane = undistort(plane, tf.gather(self.distortion, view))
         camera_directions = tf.stack([plane[:, 0], -plane[:, 1], -tf.ones_like(plane[:, 0])], -1)
         pose = tf.gather(self.camera_to_world, view)
         directions = tf.reduce_sum(camera_directions[:, tf.newaxis, :] * pose[:, :, :3], -1)
         viewdirs = directions / tf.norm(directions, axis=-1, keepdims=True)
-        return Rays(pose[:, :, 3], directions, viewdirs)
+        conditions = self._conditions(lambda values: tf.gather(values, view))
+        return Rays(pose[:, :, 3], directions, viewdirs, conditions)
+
+    def pixel_rays(self, view: int, pixels: tf.Tensor, *, pixel_centers: bool) -> Rays:
+        """Rays through pixels of one camera.
+
+        Args:
+          view: index of the camera.
+          pixels: [N] int, counted row by row.
+          pixel_centers: as for `rays`.
+        """
+        return self.rays(
+            tf.zeros_like(pixels) + view,
+            pixels // self.width,
+            pixels % self.width,
+            pixel_centers=pixel_centers,
+        )
 
     def image_rays(self, view: int, *, pixel_centers: bool) -> Rays:
         """Rays through all pixels of one camera, row by row.
@@ -126,13 +156,14 @@ class Cameras:
         Returns:
           Rays [H * W].
         """
-        pixels = np.arange(self.height * self.width)
-        return self.rays(
-            np.full_like(pixels, view),
-            pixels // self.width,
-            pixels % self.width,
-            pixel_centers=pixel_centers,
-        )
+        pixels = np.arange(self.height * self.width, dtype=np.int32)
+        return self.pixel_rays(view, pixels, pixel_centers=pixel_centers)
+
+    def _conditions(self, part: Callable[[Any], Any]) -> dict[str, Any] | None:
+        """A part of each condition."""
+        if self.conditions is None:
+            return None
+        return {name: part(values) for name, values in self.conditions.items()}
 
 
 def distort(points: tf.Tensor, distortion: tf.Tensor) -> tf.Tensor:
@@ -234,7 +265,7 @@ class NDC:
             ],
             -1,
         )
-        return Rays(ndc_origins, ndc_directions, rays.viewdirs)
+        return rays._replace(origins=ndc_origins, directions=ndc_directions)
 
     def warp_points(self, points: tf.Tensor) -> tf.Tensor:
         """Points [N, 3] with z < 0 in NDC (equation 14)."""

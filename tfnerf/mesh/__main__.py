@@ -49,9 +49,10 @@ def main() -> None:
     from tfnerf.runs.trained import TrainedRun
 
     run = TrainedRun.load(**run_arguments())
+    scene = run.scene(["train"])
     mesh = build_mesh(
-        run.model,
-        run.scene(["train"]),
+        run.renderer(scene),
+        scene,
         resolution=_RESOLUTION.value,
         threshold=_DENSITY_THRESHOLD.value,
         bounds=None if corners is None else Box(*corners),

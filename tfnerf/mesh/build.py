@@ -10,12 +10,11 @@ import tensorflow as tf
 import trimesh
 
 from tfnerf.errors import UserError
-from tfnerf.fields.mlp import NeRF
 from tfnerf.geometry.poses import meeting_point
 from tfnerf.mesh.surface import Box, Grid, Surface, extract_surface, occupied_box
 from tfnerf.progress import progress_bar
 from tfnerf.scenes import Scene
-from tfnerf.volume.renderer import query_points
+from tfnerf.volume.scene_renderer import SceneRenderer
 
 _HALF_SIZE = 0.5
 """Of the box that is searched, as a fraction of the cameras' mean distance."""
@@ -25,7 +24,7 @@ _LEAST_SURVEY = 64
 
 
 def build_mesh(
-    model: NeRF,
+    renderer: SceneRenderer,
     scene: Scene,
     *,
     resolution: int,
@@ -36,8 +35,8 @@ def build_mesh(
     """The surface where the density of a scene is `threshold`, coloured.
 
     Args:
-      model: the trained networks.
-      scene: that they were trained on.
+      renderer: of the scene.
+      scene: that the networks were trained on.
       resolution: voxels along the longest side of what is there.
       threshold: density, per scene unit (per unit of NDC with `scene.ndc`).
       bounds: where to look, in scene units and axes; None: around what the cameras look at, or all
@@ -51,8 +50,9 @@ def build_mesh(
     Raises:
       UserError: nothing is so dense, or --bounds are given for NDC.
     """
-    density = _chunked(lambda points: _density(model, points))
-    if scene.ndc is not None and bounds is not None:
+    field = renderer.model.final
+    density = _chunked(_compiled(lambda points: field(points)[0]))
+    if renderer.warp is not None and bounds is not None:
         raise UserError("--bounds: the scene was trained in NDC, which has its own")
     search = bounds or _search_box(scene)
     box = occupied_box(density, search, threshold, max(_LEAST_SURVEY, resolution // 2))
@@ -66,7 +66,7 @@ def build_mesh(
         surface = extract_surface(density, grid, threshold, progress)
     if not len(surface.faces):
         raise UserError(f"--density_threshold={threshold:g}: found no surface")
-    return _colored(model, scene, _without_small_pieces(surface, smallest_piece))
+    return _colored(renderer, scene, _without_small_pieces(surface, smallest_piece))
 
 
 def to_bytes(mesh: trimesh.Trimesh, file_type: str) -> bytes:
@@ -86,15 +86,17 @@ def _search_box(scene: Scene) -> Box:
     return Box(center - half_size, center + half_size)
 
 
-def _colored(model: NeRF, scene: Scene, surface: Surface) -> trimesh.Trimesh:
+def _colored(renderer: SceneRenderer, scene: Scene, surface: Surface) -> trimesh.Trimesh:
     vertices, faces = surface
-    if scene.ndc is not None:
+    if renderer.warp is not None:
         # The last voxels may reach beyond infinity.
-        farthest = 1 - scene.ndc.near / scene.depth_bounds[1]
-        vertices = scene.ndc.unwarp_points(np.minimum(vertices, [np.inf, np.inf, farthest]))
+        farthest = 1 - renderer.warp.near / scene.depth_bounds[1]
+        vertices = renderer.warp.unwarp_points(np.minimum(vertices, [np.inf, np.inf, farthest]))
         faces = faces[:, ::-1]  # NDC look into a mirror: z grows with the distance
     normals = trimesh.Trimesh(vertices, faces, process=False).vertex_normals
-    colors = _chunked(lambda *chunk: _color(model, *chunk))(surface.vertices, -normals)
+    field = renderer.model.final
+    color = _compiled(lambda points, viewdirs: field.radiance(points, viewdirs).rgb)
+    colors = _chunked(color)(surface.vertices, -normals)
     to_world = scene.scene_to_world
     return trimesh.Trimesh(
         vertices @ to_world[:3, :3].T + to_world[:3, 3],
@@ -131,18 +133,12 @@ def _chunked(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     return whole
 
 
-@tf.function
-def _query(model: NeRF, points: tf.Tensor, viewdirs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return query_points(model, points, viewdirs)
+def _compiled(function: Callable[..., tf.Tensor]) -> Callable[..., np.ndarray]:
+    """The function of tensors [N, 3] as one of arrays, compiled once for any N."""
+    graph = tf.function(function, reduce_retracing=True)
 
+    def compiled(*arrays: np.ndarray) -> np.ndarray:
+        values: np.ndarray = graph(*(tf.constant(array, tf.float32) for array in arrays)).numpy()
+        return values
 
-def _density(model: NeRF, points: np.ndarray) -> np.ndarray:
-    """Does not depend on the view direction, so any will do."""
-    viewdirs = np.tile(np.array([0, 0, 1], np.float32), [len(points), 1])
-    _, density = _query(model, tf.constant(points, tf.float32), tf.constant(viewdirs))
-    return density.numpy()
-
-
-def _color(model: NeRF, points: np.ndarray, viewdirs: np.ndarray) -> np.ndarray:
-    color, _ = _query(model, tf.constant(points, tf.float32), tf.constant(viewdirs, tf.float32))
-    return color.numpy()
+    return compiled

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from tfnerf.errors import UserError, first_line
-from tfnerf.settings import NetworkSettings
+from tfnerf.settings import Config, NetworkSettings
 
 _MOST_BYTES = 1 << 30
 _MOST_ARRAYS = 200
@@ -95,9 +95,9 @@ def _settings_of(shapes: list[tuple[int, ...]]) -> NetworkSettings:
 
 def _shapes_of(settings: NetworkSettings) -> list[tuple[int, ...]]:
     """The shapes of the weights of a network."""
-    from tfnerf.fields.mlp import NeRF
+    from tfnerf.fields.mlp import make_field
 
-    field = NeRF.from_settings(settings, with_fine=False).coarse
+    field = make_field(Config(network=settings), 0, "coarse")
     return [tuple(weight.shape) for weight in field.weights]
 
 

@@ -72,11 +72,10 @@ def main() -> None:
     cameras = cameras.resized(_RESOLUTION_FACTOR.value)
     folder = run.folder.renders / _folder_name(name)
     render_path(
-        run.renderer(scene),
+        run.image_renderer(scene),
         scene,
         cameras,
         folder,
-        fingerprint=run.fingerprint(scene),
         frames_per_second=_FRAMES_PER_SECOND.value,
         frozen_camera=_FROZEN_CAMERA.value,
     )

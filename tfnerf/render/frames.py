@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -21,12 +20,13 @@ from tfnerf.files import (
     to_json,
     write_file,
 )
+from tfnerf.fingerprint import fingerprint
 from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.poses import to_4x4, transformed
 from tfnerf.images import color_map, opaque_depth, to_8bit, write_png, write_video
 from tfnerf.progress import progress_bar
 from tfnerf.scenes import Scene, spread
-from tfnerf.volume.renderer import Image, ImageRenderer
+from tfnerf.volume.image_renderer import Image, ImageRenderer
 
 _log = logging.getLogger(__name__)
 KINDS = ("rgb", "rgba", "depth", "disparity")
@@ -58,7 +58,6 @@ def render_path(
     cameras: Cameras,
     folder: Path,
     *,
-    fingerprint: str,
     frames_per_second: int,
     frozen_camera: bool = False,
 ) -> None:
@@ -66,14 +65,13 @@ def render_path(
 
     rgb is colour, rgba colour with opacity as alpha; depth and disparity are coloured, near is
     bright. path.json holds the cameras; it can be used as a file of keyframes. Frames that an
-    interrupted rendering with the same fingerprint and cameras has left are not done again.
+    interrupted rendering of the same scene and cameras has left are not done again.
 
     Args:
       renderer: of the scene.
       scene: that the cameras look at.
       cameras: one a frame.
       folder: to write to.
-      fingerprint: of all that pictures depend on beside the cameras.
       frames_per_second: of the videos.
       frozen_camera: every frame is seen from the first camera, in the colours that surfaces show
         to the camera of the frame.
@@ -83,7 +81,7 @@ def render_path(
     """
     with sole_writer(make_folder(folder)):
         remove_unfinished_files(folder)
-        identity = _identity(cameras, fingerprint, frozen_camera)
+        identity = fingerprint(renderer.fingerprint, frozen_camera, cameras)
         _keep_only(folder, identity)
         _render_frames(renderer, scene, cameras, folder, identity, frozen_camera)
         if len(cameras) > 1:
@@ -127,12 +125,6 @@ def straight_alpha(image: Image, *, white_background: bool) -> np.ndarray:
     opacity = image.opacity[..., np.newaxis]
     premultiplied = image.rgb - (1 - opacity) if white_background else image.rgb
     return np.concatenate([premultiplied / np.maximum(opacity, _SMALLEST), opacity], -1)
-
-
-def _identity(cameras: Cameras, fingerprint: str, frozen_camera: bool) -> str:
-    digest = hashlib.sha256(f"{fingerprint} {frozen_camera}".encode())
-    digest.update(cameras.to_bytes())
-    return digest.hexdigest()
 
 
 def _keep_only(folder: Path, identity: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +23,23 @@ _FOLDER_NAME = re.compile(r"step_(\d+)")
 _FILE_NAME = "checkpoint"
 
 
+Variables = dict[str, Sequence[Any]]
+"""Name to the Keras variables saved under it, for example "model" and "optimizer". They are saved in
+a flat list, because `tf.train.Checkpoint` silently leaves out layers that a Keras model keeps in a
+list."""
+
+
 class Checkpoints:
     """The checkpoints of a run folder.
 
     Args:
       folder: of all checkpoints; need not exist.
-      variables: name to the Keras variables saved under it, for example "model" and "optimizer".
-        They are saved in a flat list, because `tf.train.Checkpoint` silently leaves out layers
-        that a Keras model keeps in a list.
     """
 
-    def __init__(self, folder: Path, variables: dict[str, Sequence[Any]]):
+    def __init__(self, folder: Path):
         self._folder = folder
-        self._checkpoint = _checkpoint_of(variables)
 
-    def save(self, step: int, keep: int) -> Path:
+    def save(self, step: int, variables: Variables, keep: int) -> Path:
         """Saves the variables and removes all but the newest `keep` checkpoints.
 
         Raises:
@@ -49,7 +51,7 @@ class Checkpoints:
         try:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
-            self._checkpoint.write(str(aside / _FILE_NAME))
+            _checkpoint_of(variables).write(str(aside / _FILE_NAME))
             flush_folder(aside)
             if path.exists():
                 remove_folder(path)
@@ -66,8 +68,14 @@ class Checkpoints:
             ) from None
         return path
 
-    def restore_newest(self) -> int | None:
+    def restore_newest(
+        self, variables_at: Callable[[int], Variables], *, everything: bool = True
+    ) -> int | None:
         """Restores the newest checkpoint that can be read.
+
+        Args:
+          variables_at: makes the variables to restore, with the shapes that they have at a step.
+          everything: whether these are all that was saved; else some may be left out.
 
         Returns:
           Its step; None where there are no checkpoints.
@@ -75,9 +83,16 @@ class Checkpoints:
         Raises:
           UserError: there are some, and none can be read.
         """
-        if not list_checkpoints(self._folder):
-            return None
-        return _restore_newest(self._folder, self._checkpoint, everything=True)
+        paths = list_checkpoints(self._folder)
+        for path in reversed(paths):
+            try:
+                _restore(path, _checkpoint_of(variables_at(step_of(path))), everything)
+                return step_of(path)
+            except UserError as error:
+                _log.warning("%s%s", error, "; trying the one before" if path != paths[0] else "")
+        if paths:
+            raise UserError(f"{self._folder}: none of the {len(paths)} checkpoints can be read")
+        return None
 
     def remove_unfinished(self) -> None:
         """Sweeps what a killed run left under names that begin with a dot."""
@@ -85,37 +100,10 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def read_newest(folder: Path, variables: dict[str, Sequence[Any]]) -> int:
-    """Restores some of what was saved, from the newest checkpoint that can be read.
-
-    Args:
-      folder: of all checkpoints.
-      variables: as for `Checkpoints`; names may be left out.
-
-    Returns:
-      The step of the checkpoint.
-
-    Raises:
-      UserError: there are no checkpoints, or none can be read.
-    """
-    return _restore_newest(folder, _checkpoint_of(variables), everything=False)
-
-
-def _checkpoint_of(variables: dict[str, Sequence[Any]]) -> tf.train.Checkpoint:
+def _checkpoint_of(variables: Variables) -> tf.train.Checkpoint:
     return tf.train.Checkpoint(
         **{name: [variable.value for variable in group] for name, group in variables.items()}
     )
-
-
-def _restore_newest(folder: Path, checkpoint: tf.train.Checkpoint, *, everything: bool) -> int:
-    paths = list_checkpoints(folder)
-    for path in reversed(paths):
-        try:
-            _restore(path, checkpoint, everything)
-            return step_of(path)
-        except UserError as error:
-            _log.warning("%s%s", error, "; trying the one before" if path != paths[0] else "")
-    raise UserError(f"{folder}: none of the {len(paths)} checkpoints can be read")
 
 
 def _restore(path: Path, checkpoint: tf.train.Checkpoint, everything: bool) -> None:

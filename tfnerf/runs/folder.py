@@ -21,9 +21,9 @@ class RunFolder:
       flags: the flagfile that repeats the run.
       checkpoints: folder of checkpoints.
       tensorboard: folder of event files.
-      metrics: a JSON object a line.
+      metrics_log: metrics.jsonl, one JSON object per line.
       renders: folder of pictures and videos.
-      eval: folder of one folder a split, with pictures and metrics.json.
+      eval: folder of one folder per split, with pictures and metrics.json.
     """
 
     def __init__(self, path: Path):
@@ -31,7 +31,7 @@ class RunFolder:
         self.flags = path / "flags.txt"
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
-        self.metrics = path / "metrics.jsonl"
+        self.metrics_log = path / "metrics.jsonl"
         self.renders = path / "renders"
         self.eval = path / "eval"
 
@@ -53,19 +53,19 @@ class RunFolder:
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
         try:
-            with open(self.metrics, "a", encoding="utf-8") as file:
+            with open(self.metrics_log, "a", encoding="utf-8") as file:
                 file.write(to_json(line) + "\n")
         except OSError as error:
-            raise UserError(f"{self.metrics}: cannot be written: {error.strerror}") from None
+            raise UserError(f"{self.metrics_log}: cannot be written: {error.strerror}") from None
 
     def drop_metrics_after(self, step: int) -> None:
         """Removes the lines of steps that a resumed run will do again, and a cut last line."""
-        if not self.metrics.exists():
+        if not self.metrics_log.exists():
             return
-        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = self.metrics_log.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if _step_of_line(line) <= step]
         if len(kept) < len(lines):
-            write_file(self.metrics, "".join(kept))
+            write_file(self.metrics_log, "".join(kept))
 
 
 def _step_of_line(line: str) -> float:

@@ -90,6 +90,12 @@ class Scene:
         return 1.0 if self.ndc else self.world_scale
 
     @property
+    def conditions(self) -> dict[str, tuple[int, ...]]:
+        """Names of what the scene depends on beside rays, and the shape of a row of each."""
+        given = self.train.cameras.conditions or {}
+        return {name: values.shape[1:] for name, values in given.items()}
+
+    @property
     def held_out(self) -> Views | None:
         """The views to test on; None where there are none."""
         test = self.splits.get("test")

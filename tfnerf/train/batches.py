@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfnerf.errors import UserError
 from tfnerf.geometry.cameras import Rays
-from tfnerf.random_numbers import (
-    Stream,
-    normals,
-    permutation_key,
-    permute,
-    random_bits,
-    uniforms,
-)
+from tfnerf.random_numbers import BatchRows, Stream, permutation_key, permute, random_bits
 from tfnerf.scenes import Scene, to_colors
-from tfnerf.settings import RenderSettings, TrainingSettings
-from tfnerf.volume.renderer import Draws
+from tfnerf.settings import TrainingSettings
+from tfnerf.volume.samplers import Sampler
+from tfnerf.volume.samples import Draws
 
 
 class Batch(NamedTuple):
     """Rays with the colours that they should have."""
 
     rays: Rays
+    """N of them, in scene coordinates."""
     colors: tf.Tensor
     """[N, 3]"""
     draws: Draws
@@ -38,16 +32,16 @@ class TrainingBatches:
 
     Args:
       scene: its training views are drawn from.
-      rendering: how many random numbers a ray needs.
+      sampler: says which random numbers rays need.
       training: seed, batch size, where the rays come from.
 
     Raises:
       UserError: an image (or its centre) has fewer pixels than a batch has rays.
     """
 
-    def __init__(self, scene: Scene, rendering: RenderSettings, training: TrainingSettings):
+    def __init__(self, scene: Scene, sampler: Sampler, training: TrainingSettings):
         self._scene = scene
-        self._rendering = rendering
+        self._sampler = sampler
         self._training = training
         views = scene.train
         height, width = views.cameras.height, views.cameras.width
@@ -90,11 +84,11 @@ class TrainingBatches:
         pixel = (view * cameras.height + row) * cameras.width + column
         with tf.device("CPU:0"):
             pixels = tf.gather(self._pixels, pixel)
-        rays = cameras.rays(view, row, column, pixel_centers=scene.pixel_centers)
+        seed, batch_size = self._training.seed, self._training.batch_size
         return Batch(
-            rays=rays if scene.ndc is None else scene.ndc.warp(rays),
+            rays=cameras.rays(view, row, column, pixel_centers=scene.pixel_centers),
             colors=to_colors(pixels, scene.train.level, white_background=scene.white_background),
-            draws=self._draws(step, first, count),
+            draws=self._sampler.draw(BatchRows(seed, step, batch_size, first, count)),
         )
 
     def _among_all_images(self, step: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -109,7 +103,7 @@ class TrainingBatches:
     def _in_one_image(self, step: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """View, row and column [N] of different pixels of one random image."""
         seed = self._training.seed
-        bits = random_bits([], seed, step, Stream.VIEW)
+        bits = random_bits(1, seed, step, Stream.VIEW)[0]
         view = tf.cast(bits, tf.int64) % len(self._scene.train)
 
         def pixels_of(window: tuple[int, int, int, int]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -126,25 +120,3 @@ class TrainingBatches:
         else:
             row, column = pixels_of(self._whole)
         return tf.fill(tf.shape(row), view), row, column
-
-    def _draws(self, step: tf.Tensor, first: tf.Tensor, count: int) -> Draws:
-        """Random numbers of the rays from `first` on."""
-        coarse, fine = self._rendering.num_coarse_samples, self._rendering.num_fine_samples
-        std = self._rendering.density_noise_std
-
-        def draw(distribution: Callable, num_samples: int, stream: Stream) -> tf.Tensor:
-            # For the whole batch, so that numbers don't depend on how devices share it.
-            shape = [self._training.batch_size, num_samples]
-            return distribution(shape, self._training.seed, step, stream)[first : first + count]
-
-        draws = Draws()
-        if self._rendering.jitter:
-            draws = draws._replace(jitter=draw(uniforms, coarse, Stream.JITTER))
-            if fine:
-                draws = draws._replace(resampling=draw(uniforms, fine, Stream.RESAMPLING))
-        if std:
-            draws = draws._replace(
-                coarse_noise=std * draw(normals, coarse, Stream.COARSE_NOISE),
-                fine_noise=std * draw(normals, coarse + fine, Stream.FINE_NOISE),
-            )
-        return draws

@@ -7,6 +7,7 @@ import os
 import tensorflow as tf
 
 from tfnerf.errors import UserError, first_line
+from tfnerf.volume.devices import all_devices
 
 
 def make_strategy(distribution: str) -> tf.distribute.Strategy:
@@ -19,11 +20,9 @@ def make_strategy(distribution: str) -> tf.distribute.Strategy:
       UserError: multi_worker without a usable TF_CONFIG in the environment.
     """
     if distribution == "auto":
-        if os.environ.get("TF_CONFIG"):
-            distribution = "multi_worker"
-        else:
-            several = len(tf.config.list_physical_devices("GPU")) > 1
-            distribution = "mirrored" if several else "none"
+        if not os.environ.get("TF_CONFIG"):
+            return all_devices()
+        distribution = "multi_worker"
     if distribution == "multi_worker":
         if not os.environ.get("TF_CONFIG"):
             raise UserError("--distribution=multi_worker: needs TF_CONFIG in the environment")

@@ -15,14 +15,14 @@ import tensorflow as tf
 from tfnerf.errors import UserError, first_line
 from tfnerf.evaluate.quality import ViewQuality, held_out_sheet, measure_views
 from tfnerf.progress import progress_bar
-from tfnerf.runs.checkpoints import Checkpoints, list_checkpoints
+from tfnerf.runs.checkpoints import Checkpoints, Variables, list_checkpoints
 from tfnerf.runs.folder import RunFolder
-from tfnerf.runs.trained import make_renderer
 from tfnerf.scenes import Scene, spread, true_colors
 from tfnerf.settings import Config, TrainingSettings
 from tfnerf.train.distribution import is_chief
 from tfnerf.train.report import TrainingReport
 from tfnerf.train.trainer import Trainer
+from tfnerf.volume.image_renderer import ImageRenderer
 
 _log = logging.getLogger(__name__)
 _SECONDS_PER_CALL = 1.0
@@ -84,13 +84,15 @@ def train(
       InterruptedRunError: by SIGTERM or SIGINT.
     """
     try:
-        run = _TrainingRun(config, scene, folder, strategy)
+        run = TrainingRun(config, scene, folder, strategy)
         run.train()
         return run.measure()
     except tf.errors.ResourceExhaustedError as error:
+        given = config.rendering.rays_per_chunk
+        mend = f"a lower --rays_per_chunk than {given}" if given else "--rays_per_chunk=256 or less"
         raise UserError(
-            f"out of memory: give a lower --rays_per_chunk than {config.rendering.rays_per_chunk}; "
-            f"it changes memory and speed, not results ({first_line(error)})"
+            f"out of memory: give {mend}; it changes memory and speed, not results "
+            f"({first_line(error)})"
         ) from None
     except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
         raise UserError(
@@ -99,37 +101,43 @@ def train(
         ) from None
 
 
-class _TrainingRun:
+class TrainingRun:
     """A trainer, its checkpoints and what it shows. Only the chief worker writes."""
 
     def __init__(
         self, config: Config, scene: Scene, folder: RunFolder, strategy: tf.distribute.Strategy
     ):
+        self._config = config
         self._settings = config.training
         self._scene = scene
         self._folder = folder
+        self._strategy = strategy
         self._chief = is_chief(strategy)
-        self._trainer = Trainer(scene, config, strategy)
-        self._renderer = make_renderer(self._trainer.model, scene, config.rendering)
-        self._checkpoints = Checkpoints(
-            folder.checkpoints,
-            {
-                "model": self._trainer.model.variables,
-                "optimizer": self._trainer.optimizer.variables,
-            },
-        )
-        self._resume(config, strategy)
+        self._checkpoints = Checkpoints(folder.checkpoints)
+        self._trainer = self._begun_or_resumed()
+        self._renderer = ImageRenderer(self._trainer.renderer, config.rendering, strategy)
 
-    def _resume(self, config: Config, strategy: tf.distribute.Strategy) -> None:
+    def _begun_or_resumed(self) -> Trainer:
+        """A trainer at the newest checkpoint, or at step 0 where there is none."""
         if self._chief:
             self._checkpoints.remove_unfinished()
-        restored = self._checkpoints.restore_newest()
-        _check_same("step restored", self._trainer.step, strategy)
-        _check_same("flags (as a checksum)", _checksum(config), strategy)
+        trainer: Trainer | None = None
+
+        def variables_at(step: int) -> Variables:
+            nonlocal trainer
+            trainer = Trainer(self._scene, self._config, self._strategy, step=step)
+            return _variables(trainer)
+
+        restored = self._checkpoints.restore_newest(variables_at)
+        if trainer is None:
+            trainer = Trainer(self._scene, self._config, self._strategy)
+        _check_same("step restored", trainer.step, self._strategy)
+        _check_same("flags (as a checksum)", _checksum(self._config), self._strategy)
         if restored is not None:
             _log.info("resuming after step %d", restored)
         if self._chief:
-            self._folder.drop_metrics_after(self._trainer.step)
+            self._folder.drop_metrics_after(trainer.step)
+        return trainer
 
     def train(self) -> None:
         """Some steps in the graph, then whatever is due, until the last step is done."""
@@ -144,7 +152,7 @@ class _TrainingRun:
                 seconds = time.perf_counter() - begin
                 own_pace = seconds / progress.num_steps
                 pace = progress.seconds_per_step
-                if progress.metrics.unsound:
+                if progress.statistics.not_finite:
                     raise UserError(_diverged(self._trainer.step, self._folder))
                 if report is not None:
                     report.add(progress, seconds)
@@ -169,7 +177,7 @@ class _TrainingRun:
         if last or step % settings.log_every == 0:
             report.write(step, self._trainer.learning_rate)
         if last or stop or step % settings.checkpoint_every == 0:
-            self._checkpoints.save(step, settings.keep_checkpoints)
+            self._checkpoints.save(step, _variables(self._trainer), settings.keep_checkpoints)
 
     def _picture_is_due(self) -> bool:
         period = self._settings.eval_every
@@ -213,6 +221,11 @@ class _TrainingRun:
         return measured
 
 
+def _variables(trainer: Trainer) -> Variables:
+    """What a checkpoint holds."""
+    return {"model": trainer.model.variables, "optimizer": trainer.optimizer.variables}
+
+
 def _steps_per_call(seconds_per_step: float) -> int:
     """How many steps the graph does before the host looks again."""
     if seconds_per_step == 0:
@@ -228,8 +241,12 @@ def _steps_until_due(step: int, settings: TrainingSettings) -> int:
 
 
 def _checksum(config: Config) -> int:
-    """Of what all workers must have alike, as an integer that a float32 holds exactly."""
-    text = repr((config.network, config.rendering, config.training))
+    """Of what all workers must have alike, as an integer that a float32 holds exactly.
+
+    Each may have the scene in a folder of its own.
+    """
+    alike = config.replaced(data_dir="")
+    text = repr((alike.scene, alike.network, alike.rendering, alike.training))
     return zlib.crc32(text.encode()) & 0xFFFFFF
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from operator import add
 from types import TracebackType
 
 import numpy as np
@@ -15,7 +16,7 @@ from tfnerf.errors import UserError, first_line
 from tfnerf.evaluate.metrics import psnr_of
 from tfnerf.images import write_png
 from tfnerf.runs.folder import RunFolder
-from tfnerf.train.trainer import Metrics, Progress
+from tfnerf.train.trainer import BatchStatistics, Progress
 
 _log = logging.getLogger(__name__)
 _COLLAPSE_CONTRAST = 1e-4
@@ -39,7 +40,7 @@ class TrainingReport:
     def __init__(self, folder: RunFolder, step: int, num_steps: int, batch_size: int):
         self._folder = folder
         self._batch_size = batch_size
-        self._sums = np.zeros(len(Metrics._fields))
+        self._sums: BatchStatistics | None = None
         self._num_steps = 0
         self._seconds = 0.0
         self._warned = False
@@ -61,30 +62,42 @@ class TrainingReport:
         self._writer.close()
 
     def add(self, progress: Progress, seconds: float) -> None:
-        """Takes in some steps and how long they took."""
-        self._sums += progress.metrics
+        """Counts what a call of the trainer did.
+
+        Args:
+          progress: what it returned.
+          seconds: how long it took.
+        """
+        sums = progress.statistics
+        self._sums = sums if self._sums is None else tf.nest.map_structure(add, self._sums, sums)
         self._num_steps += progress.num_steps
         self._seconds += seconds
-        metrics = Metrics(*(np.array(progress.metrics) / progress.num_steps))
+        mean = _divided(sums, progress.num_steps)
         rate = progress.num_steps * self._batch_size / seconds
-        quality = f"loss {metrics.loss:.4f}, PSNR {psnr_of(metrics.fine_error):.2f} dB"
+        quality = f"loss {mean.loss:.4f}, PSNR {psnr_of(mean.losses['final']):.2f} dB"
         self._bar.set_postfix_str(f"{quality}, {rate:.0f} rays/s", refresh=False)
         self._bar.update(progress.num_steps)
 
     def write(self, step: int, learning_rate: float) -> None:
-        """Writes the average of the steps since the last call."""
-        if not self._num_steps:
+        """Writes the average of the steps since the last call.
+
+        Args:
+          step: the last of them.
+          learning_rate: of the next step.
+        """
+        if self._sums is None:
             return
-        metrics = Metrics(*(self._sums / self._num_steps))
+        mean = _divided(self._sums, self._num_steps)
         values = {
-            "loss": float(metrics.loss),
-            "psnr": psnr_of(metrics.fine_error),
+            "loss": mean.loss,
+            "psnr": psnr_of(mean.losses["final"]),
             "learning_rate": learning_rate,
             "rays_per_second": self._num_steps * self._batch_size / self._seconds,
             "seconds_per_step": self._seconds / self._num_steps,
         }
-        if metrics.coarse_error:
-            values["psnr_coarse"] = psnr_of(metrics.coarse_error)
+        values |= {
+            f"psnr_{name}": psnr_of(value) for name, value in mean.losses.items() if name != "final"
+        }
         self._folder.append_metrics({"step": step, **values})
         with self._tensorboard(step):
             for name, value in values.items():
@@ -100,8 +113,8 @@ class TrainingReport:
                 values["rays_per_second"],
                 tqdm.format_interval(left),
             )
-        self._warn_of_collapse(step, metrics)
-        self._sums[:] = 0
+        self._warn_of_collapse(step, mean)
+        self._sums = None
         self._num_steps = 0
         self._seconds = 0.0
 
@@ -121,9 +134,9 @@ class TrainingReport:
             folder = self._folder.tensorboard
             raise UserError(f"{folder}: cannot be written: {first_line(error)}") from None
 
-    def _warn_of_collapse(self, step: int, metrics: Metrics) -> None:
-        blank = metrics.contrast < _COLLAPSE_CONTRAST
-        wrong = metrics.blank_error > _COLLAPSE_BLANK_ERROR
+    def _warn_of_collapse(self, step: int, mean: BatchStatistics) -> None:
+        blank = mean.contrast < _COLLAPSE_CONTRAST
+        wrong = mean.blank_error > _COLLAPSE_BLANK_ERROR
         if self._warned or step < _COLLAPSE_PATIENCE or not (blank and wrong):
             return
         self._warned = True
@@ -133,5 +146,11 @@ class TrainingReport:
             "another --seed; --batching=one_image --center_crop_steps=500; "
             "--learning_rate_warmup_steps=1000; --density_noise_std=1; a lower --learning_rate",
             step,
-            psnr_of(metrics.fine_error),
+            psnr_of(mean.losses["final"]),
         )
+
+
+def _divided(sums: BatchStatistics, count: int) -> BatchStatistics:
+    """The mean of statistics that were summed over so many steps."""
+    mean: BatchStatistics = tf.nest.map_structure(lambda value: value / count, sums)
+    return mean

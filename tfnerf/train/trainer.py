@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tfnerf.errors import UserError
-from tfnerf.fields.mlp import NeRF
+from tfnerf.fields.model import make_model
 from tfnerf.scenes import Scene
-from tfnerf.settings import Config, TrainingSettings
+from tfnerf.settings import Config
 from tfnerf.train.batches import Batch, TrainingBatches
-from tfnerf.train.schedule import DecayWithWarmup
-from tfnerf.volume.renderer import render_rays, uses_xla
+from tfnerf.train.optimizer import GroupedAdam
+from tfnerf.volume.devices import training_rays_per_chunk, uses_xla
+from tfnerf.volume.samplers import Loss
+from tfnerf.volume.scene_renderer import SceneRenderer
 
 
-class Metrics(NamedTuple):
+class BatchStatistics(NamedTuple):
     """Of a batch, or summed over several; float32 scalars."""
 
     loss: tf.Tensor
-    """The sum of the next two."""
-    fine_error: tf.Tensor
-    """Mean squared error of the final colours."""
-    coarse_error: tf.Tensor
-    """The same of the coarse pass; 0 where there is no fine one."""
+    """What training lowers: the weighted sum of the next."""
+    losses: dict[str, tf.Tensor]
+    """Each term by its name; "final" is the mean squared error of the final colours."""
     blank_error: tf.Tensor
     """Mean squared error that a picture of nothing but background would have."""
     contrast: tf.Tensor
     """Mean squared difference between the final colours and the background."""
-    unsound: tf.Tensor
+    not_finite: tf.Tensor
     """More than 0 if a loss or a gradient was not finite."""
 
 
@@ -38,7 +38,7 @@ class Progress(NamedTuple):
     """What a call of `Trainer.run` did."""
 
     num_steps: int
-    metrics: Metrics
+    statistics: BatchStatistics
     """Sums over these steps."""
     seconds_per_step: float
     """What the workers passed in, averaged over them."""
@@ -53,13 +53,16 @@ class Trainer:
       scene: to train on.
       config: of the run.
       strategy: devices to train on.
+      step: that the run begins or goes on from; shapes may depend on it.
 
     Raises:
       UserError: the batch cannot be shared evenly by the devices, or the scene begins at depth 0
         and samples should be spaced in disparity.
     """
 
-    def __init__(self, scene: Scene, config: Config, strategy: tf.distribute.Strategy):
+    def __init__(
+        self, scene: Scene, config: Config, strategy: tf.distribute.Strategy, *, step: int = 0
+    ):
         num_replicas = strategy.num_replicas_in_sync
         batch_size = config.training.batch_size
         if batch_size % num_replicas:
@@ -68,38 +71,42 @@ class Trainer:
             )
         if config.rendering.lindisp and scene.near <= 0:
             raise UserError(f"--lindisp: needs near > 0, found near {scene.near:g}")
-        self._scene = scene
-        self._config = config
+        self._batch_size = batch_size
         self._strategy = strategy
-        self._rays_per_replica = batch_size // num_replicas
-        self._num_chunks = _smallest_divisor(
-            self._rays_per_replica,
-            at_least=math.ceil(self._rays_per_replica / config.rendering.rays_per_chunk),
-        )
-        self._batches = TrainingBatches(scene, config.rendering, config.training)
         keras.utils.set_random_seed(config.training.seed)
         # Under the scope and before the first trace, or each replica would train on its own.
         with strategy.scope():
-            self.model = NeRF.from_settings(
-                config.network, with_fine=config.rendering.num_fine_samples > 0
-            )
-            self.optimizer = make_optimizer(self.model, config.training)
+            self.model = make_model(config, step=step)
+            self.optimizer = GroupedAdam(self.model.rate_groups(), config.training)
+        self.renderer = SceneRenderer.of(scene, self.model, config.rendering)
+        self._batches = TrainingBatches(scene, self.renderer.sampler, config.training)
+        self._loss_names = ("final", *self.renderer.sampler.loss_names)
+        self.rays_per_chunk = training_rays_per_chunk(
+            config.rendering, self.renderer.sampler, self.model.final
+        )
+        self._rays_per_replica = batch_size // num_replicas
+        self._num_chunks = _smallest_divisor(
+            self._rays_per_replica,
+            at_least=math.ceil(self._rays_per_replica / self.rays_per_chunk),
+        )
         if uses_xla(config.rendering):
             # Only what is inside a replica compiles: XLA knows no reduction over CPU devices.
             self._loss_and_gradients = tf.function(self.loss_and_gradients, jit_compile=True)
         else:
             self._loss_and_gradients = self.loss_and_gradients
         self._run = tf.function(self._run_in_graph)
+        self.num_calls = 0
+        """Into the graph."""
 
     @property
     def step(self) -> int:
         """Steps done."""
-        return int(tf.convert_to_tensor(self.optimizer.iterations.value))
+        return int(self.optimizer.step)
 
     @property
     def learning_rate(self) -> float:
         """Of the next step."""
-        return float(self.optimizer.learning_rate)
+        return self.optimizer.learning_rate
 
     def run(self, num_steps: int, *, seconds_per_step: float = 0, stop: bool = False) -> Progress:
         """Trains for some steps, or until a loss or a gradient is not finite.
@@ -112,44 +119,58 @@ class Trainer:
         num_done, sums, shared = self._run(
             tf.constant(num_steps), tf.constant([seconds_per_step, float(stop)])
         )
+        self.num_calls += 1
         seconds_per_step, stop_votes = shared.numpy().tolist()
-        return Progress(
-            int(num_done), Metrics(*sums.numpy().tolist()), seconds_per_step, stop_votes > 0
-        )
+        statistics = self._named(sums.numpy().tolist())
+        return Progress(int(num_done), statistics, seconds_per_step, stop_votes > 0)
 
     def _run_in_graph(
         self, num_steps: tf.Tensor, own: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Steps done, sums of their metrics [6], and the average over all workers of `own` [2]."""
-        unsound = Metrics._fields.index("unsound")
+        """Steps done, sums of their statistics, and the average over all workers of `own` [2]."""
 
         def step(done: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             parts = self._strategy.run(self._replica_step)
             return done + 1, sums + self._strategy.reduce("SUM", parts, axis=None)
 
-        num_done, sums = tf.while_loop(
-            lambda done, sums: (done < num_steps) & (sums[unsound] == 0),
-            step,
-            [tf.constant(0), tf.zeros([len(Metrics._fields)])],
-        )
+        def goes_on(done: tf.Tensor, sums: tf.Tensor) -> tf.Tensor:
+            return (done < num_steps) & (self._named(tf.unstack(sums)).not_finite == 0)
+
+        no_sums = tf.zeros([len(tf.nest.flatten(self._template))])
+        num_done, sums = tf.while_loop(goes_on, step, [tf.constant(0), no_sums])
         shared = self._strategy.run(lambda: tf.identity(own))
         return num_done, sums, self._strategy.reduce("MEAN", shared, axis=None)
 
+    @property
+    def _template(self) -> BatchStatistics:
+        """The statistics without their values."""
+        return BatchStatistics(0.0, dict.fromkeys(self._loss_names, 0.0), 0.0, 0.0, 0.0)
+
+    def _named(self, values: list[Any]) -> BatchStatistics:
+        """Statistics that travelled as one vector, because one reduction is faster than many."""
+        packed: BatchStatistics = tf.nest.pack_sequence_as(self._template, values)
+        return packed
+
     def _replica_step(self) -> tf.Tensor:
-        """One step of one replica: its part of the batch, its part of the metrics [6]."""
+        """One step of one replica: its part of the batch, its part of the statistics.
+
+        batch of the step   |------ replica 0 ------|------ replica 1 ------|
+        chunks of each      |- 0 -|- 1 -|- 2 -|- 3 -|- 0 -|- 1 -|- 2 -|- 3 -|
+        gradients           summed chunk by chunk, then over the replicas, then one update
+        """
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         first = tf.cast(replica, tf.int64) * self._rays_per_replica
-        step = tf.convert_to_tensor(self.optimizer.iterations.value)
+        step = self.optimizer.step
         num_rays = self._rays_per_replica // self._num_chunks
 
         def chunk(index: tf.Tensor | int) -> tuple[tf.Tensor, list[tf.Tensor]]:
             start = first + tf.cast(index, tf.int64) * num_rays
-            metrics, gradients = self._loss_and_gradients(self._batches(step, start, num_rays))
-            return tf.stack(metrics), gradients
+            statistics, gradients = self._loss_and_gradients(self._batches(step, start, num_rays))
+            return tf.stack(tf.nest.flatten(statistics)), gradients
 
         def add_chunk(index: tf.Tensor, sums: tf.Tensor, totals: list[tf.Tensor]) -> tuple:
-            metrics, gradients = chunk(index)
-            return index + 1, sums + metrics, [a + b for a, b in zip(totals, gradients)]
+            statistics, gradients = chunk(index)
+            return index + 1, sums + statistics, [a + b for a, b in zip(totals, gradients)]
 
         sums, gradients = chunk(0)
         if self._num_chunks > 1:
@@ -160,62 +181,40 @@ class Trainer:
                 (tf.constant(1), sums, gradients),
                 parallel_iterations=1,
             )
-        # Keras sums the gradients over the replicas.
-        self.optimizer.apply(gradients, self.model.trainable_variables)
+        self.optimizer.apply(gradients)
         return sums
 
-    def loss_and_gradients(self, batch: Batch) -> tuple[Metrics, list[tf.Tensor]]:
-        """A batch's share of the global batch's metrics and gradients.
+    def loss_and_gradients(self, batch: Batch) -> tuple[BatchStatistics, list[tf.Tensor]]:
+        """A batch's share of the global batch's statistics and gradients.
 
-        Means are taken over the global batch, so that the sum over the replicas is the metric or
+        Means are taken over the global batch, so that the sum over the replicas is the statistic or
         the gradient of the whole (section 5.3, equation 6, divided by the number of rays).
         """
-        config, scene = self._config, self._scene
-        num_values = 3 * config.training.batch_size
 
         def mean_square(difference: tf.Tensor) -> tf.Tensor:
-            return tf.reduce_sum(difference**2) / num_values
+            return tf.reduce_sum(difference**2) / (3 * self._batch_size)
+
+        def error(rgb: tf.Tensor) -> tf.Tensor:
+            return mean_square(rgb - batch.colors)
 
         with tf.GradientTape() as tape:
-            rendering = render_rays(
-                self.model,
-                batch.rays,
-                scene.near,
-                scene.far,
-                config.rendering,
-                white_background=scene.white_background,
-                draws=batch.draws,
-            )
-            loss = fine_error = mean_square(rendering.fine.rgb - batch.colors)
-            coarse_error = tf.constant(0.0)
-            if config.rendering.num_fine_samples:
-                coarse_error = mean_square(rendering.coarse.rgb - batch.colors)
-                loss += coarse_error
-        weights = [variable.value for variable in self.model.trainable_variables]
-        gradients = tape.gradient(loss, weights)
-        background = 1.0 if scene.white_background else 0.0
-        sound = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(gradients))
-        metrics = Metrics(
+            rendering = self.renderer.render(batch.rays, batch.draws)
+            losses = [
+                Loss("final", 1.0, error(rendering.final.rgb)),
+                *self.renderer.sampler.losses(rendering.preview, error),
+            ]
+            loss = sum(term.weight * term.value for term in losses)
+        gradients = tape.gradient(loss, [variable.value for variable in self.optimizer.trained])
+        background = 1.0 if self.renderer.white_background else 0.0
+        finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(gradients))
+        statistics = BatchStatistics(
             loss=loss,
-            fine_error=fine_error,
-            coarse_error=coarse_error,
+            losses={term.name: term.value for term in losses},
             blank_error=mean_square(batch.colors - background),
-            contrast=mean_square(rendering.fine.rgb - background),
-            unsound=tf.cast(~sound, tf.float32),
+            contrast=mean_square(rendering.final.rgb - background),
+            not_finite=tf.cast(~finite, tf.float32),
         )
-        return metrics, gradients
-
-
-def make_optimizer(model: NeRF, settings: TrainingSettings) -> keras.optimizers.Adam:
-    """Adam for the weights of a model, at step 0."""
-    schedule = DecayWithWarmup(
-        settings.learning_rate,
-        settings.learning_rate_decay_steps,
-        settings.learning_rate_warmup_steps,
-    )
-    optimizer = keras.optimizers.Adam(schedule)
-    optimizer.build(model.trainable_variables)
-    return optimizer
+        return statistics, gradients
 
 
 def _smallest_divisor(number: int, *, at_least: int) -> int:

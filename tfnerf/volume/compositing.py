@@ -6,15 +6,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-_LAST_INTERVAL = 1e10
-"""Length of the interval behind the last sample: whatever density is there is opaque."""
-
 
 class Composite(NamedTuple):
     """What a ray sees. N rays, S samples."""
 
     rgb: tf.Tensor
-    """[N, 3]"""
+    """[N, 3], before a black background."""
     depth: tf.Tensor
     """[N], sum of weight times depth: 0 where there is nothing."""
     disparity: tf.Tensor
@@ -24,51 +21,44 @@ class Composite(NamedTuple):
     weights: tf.Tensor
     """[N, S], what each sample contributes."""
 
+    def on_white(self) -> Composite:
+        """The same with white instead of black where it is not opaque."""
+        return self._replace(rgb=self.rgb + (1 - self.opacity[:, tf.newaxis]))
+
 
 def composite(
-    colors: tf.Tensor,
-    densities: tf.Tensor,
-    depths: tf.Tensor,
-    lengths: tf.Tensor,
-    *,
-    white_background: bool,
+    colors: tf.Tensor, densities: tf.Tensor, depths: tf.Tensor, lengths: tf.Tensor
 ) -> Composite:
-    """Numerical quadrature of the volume rendering integral (equation 3).
+    """Numerical quadrature of the volume rendering integral (equation 3), before black.
 
     Unlike the released code, the disparity of an empty ray is 0 and not NaN.
 
     Args:
-      colors: [N, S, 3].
+      colors: [N, S, C], colours or other features.
       densities: [N, S], at least 0, per scene unit.
       depths: [N, S], increasing.
-      lengths: [N], length of the ray's direction, scene units per unit of depth.
-      white_background: what is not opaque is white, else black.
+      lengths: [N, S], of the interval that each sample stands for, scene units.
     """
-    weights = sample_weights(densities, depths, lengths)
+    weights = sample_weights(densities, lengths)
     opacity = tf.reduce_sum(weights, -1)
     rgb = tf.reduce_sum(weights[..., tf.newaxis] * colors, -2)
-    if white_background:
-        rgb += 1 - opacity[:, tf.newaxis]
     depth = tf.reduce_sum(weights * depths, -1)
     expected_depth = tf.maximum(1e-10, tf.math.divide_no_nan(depth, opacity))
     disparity = tf.where(opacity > 0, 1 / expected_depth, 0.0)
     return Composite(rgb, depth, disparity, opacity, weights)
 
 
-def sample_weights(densities: tf.Tensor, depths: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+def sample_weights(densities: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """What each sample contributes to the colour of its ray: transmittance times alpha.
 
     Args:
-      densities: [N, S], at least 0.
-      depths: [N, S], increasing.
-      lengths: [N].
+      densities: [N, S], at least 0, per scene unit.
+      lengths: [N, S], of the interval that each sample stands for, scene units.
 
     Returns:
       [N, S], at least 0, with a sum of at most 1 but for rounding.
     """
-    last = tf.fill([tf.shape(depths)[0], 1], _LAST_INTERVAL)
-    intervals = tf.concat([depths[:, 1:] - depths[:, :-1], last], -1) * lengths[:, tf.newaxis]
-    alpha = 1 - tf.exp(-densities * intervals)
+    alpha = 1 - tf.exp(-densities * lengths)
     # 1e-10 keeps the gradient of the product finite behind an opaque sample.
     transmittance = tf.math.cumprod(1 - alpha + 1e-10, -1, exclusive=True)
     return alpha * transmittance

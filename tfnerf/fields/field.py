@@ -1,0 +1,92 @@
+"""What a field is: density and colour at points, of which kind it ever is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+Conditions = dict[str, tf.Tensor]
+"""What colours or densities depend on beside position and direction, for example the time: one row
+per ray or point, by the name of the condition. None where a scene has no conditions."""
+
+
+class Radiance(NamedTuple):
+    """What is at M points."""
+
+    rgb: tf.Tensor
+    """[M, 3], 0 to 1."""
+    density: tf.Tensor
+    """[M], at least 0, per unit of the coordinates of the points."""
+
+
+class RateGroup(NamedTuple):
+    """Weights that Adam trains at one rate."""
+
+    variables: list[keras.Variable]
+    rate: float = 1.0
+    """Times the learning rate of the run."""
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+
+
+class Field(keras.Model):
+    """Colour and density at single points, worked out in two steps.
+
+    The first gives densities, and features that the second makes colours of. So colours can be left
+    out where nothing is, or be worked out once per ray (`colors_rays`). Activations are the field's
+    own. Coordinates are those that rays have after the scene's warp.
+    """
+
+    colors_rays = False
+    """Whether `color` is for the composited features of rays; else it is for those of samples."""
+
+    def call(
+        self,
+        points: tf.Tensor,
+        conditions: Conditions | None = None,
+        density_noise: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Density and features.
+
+        Args:
+          points: [M, 3].
+          conditions: of each point.
+          density_noise: [M], added to densities before their activation.
+
+        Returns:
+          Densities [M], at least 0, per unit of length; features [M, F].
+        """
+        raise NotImplementedError
+
+    def color(
+        self, features: tf.Tensor, viewdirs: tf.Tensor, conditions: Conditions | None = None
+    ) -> tf.Tensor:
+        """Features to colours.
+
+        Args:
+          features: [M, F], of samples, or composited along rays.
+          viewdirs: [M, 3], unit vectors along which they are seen, in world axes.
+          conditions: of each row.
+
+        Returns:
+          [M, 3], 0 to 1.
+        """
+        raise NotImplementedError
+
+    def radiance(
+        self, points: tf.Tensor, viewdirs: tf.Tensor, conditions: Conditions | None = None
+    ) -> Radiance:
+        """Both steps for points [M, 3] seen along unit vectors [M, 3]."""
+        density, features = self(points, conditions)
+        return Radiance(self.color(features, viewdirs, conditions), density)
+
+    def rate_groups(self) -> list[RateGroup]:
+        """All trainable weights, each in one group."""
+        return [RateGroup(self.trainable_variables)]
+
+    @property
+    def floats_per_point(self) -> int:
+        """Numbers that training keeps in memory for each point; rendering keeps fewer."""
+        raise NotImplementedError

@@ -1,0 +1,66 @@
+"""Which devices compute, and how much at a time."""
+
+from __future__ import annotations
+
+import os
+
+import tensorflow as tf
+
+from tfnerf.fields.field import Field
+from tfnerf.settings import RenderSettings
+from tfnerf.volume.samplers import Sampler
+
+CPU_RAYS_PER_CHUNK = 1024
+"""More need more memory on a CPU, and are no faster."""
+_MAX_GPU_RAYS_PER_CHUNK = 1 << 15
+_MEMORY_FRACTION = 0.25
+"""Of a device, that a chunk may take; weights, gradients and the allocator's gaps take some too."""
+_PICTURE_FRACTION = 0.25
+"""Of what a point takes in training: nothing is kept for gradients."""
+_BYTES_PER_FLOAT = 4
+
+
+def all_devices() -> tf.distribute.Strategy:
+    """A strategy over the GPUs of this machine where there are several; else the default one."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if len(gpus) > 1:
+        return tf.distribute.MirroredStrategy([device.name for device in gpus])
+    return tf.distribute.get_strategy()
+
+
+def uses_xla(settings: RenderSettings) -> bool:
+    """Whether `--jit_compile` means XLA on the devices of this machine."""
+    if settings.jit_compile == "auto":
+        return bool(tf.config.list_physical_devices("GPU"))
+    return settings.jit_compile == "on"
+
+
+def training_rays_per_chunk(settings: RenderSettings, sampler: Sampler, field: Field) -> int:
+    """How many rays a device trains on at a time: those of the flag, or as many as fit."""
+    if settings.rays_per_chunk is not None:
+        return settings.rays_per_chunk
+    return _rays_that_fit(sampler, field, fraction=1.0)
+
+
+def picture_rays_per_chunk(settings: RenderSettings, sampler: Sampler, field: Field) -> int:
+    """How many rays of a picture a device renders at a time."""
+    if settings.given_picture_rays_per_chunk is not None:
+        return settings.given_picture_rays_per_chunk
+    return _rays_that_fit(sampler, field, fraction=_PICTURE_FRACTION)
+
+
+def _rays_that_fit(sampler: Sampler, field: Field, *, fraction: float) -> int:
+    """As many as fit into memory, if each point takes a fraction of what it takes in training."""
+    bytes_per_point = fraction * _BYTES_PER_FLOAT * field.floats_per_point
+    fitting = int(_MEMORY_FRACTION * _memory_bytes() / (bytes_per_point * sampler.points_per_ray))
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    return max(1, min(fitting, _MAX_GPU_RAYS_PER_CHUNK if on_gpu else CPU_RAYS_PER_CHUNK))
+
+
+def _memory_bytes() -> int:
+    """Of the smallest GPU, or of the machine where there is none."""
+    if tf.config.list_physical_devices("GPU"):
+        with tf.compat.v1.Session(graph=tf.Graph()) as session:
+            devices = session.list_devices()
+        return min(d.memory_limit_bytes for d in devices if d.device_type == "GPU")
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,67 @@
+"""Samplers: one module a kind, each of which says where along a ray to look."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import tensorflow as tf
+
+from tfnerf.fields.model import NeRF
+from tfnerf.geometry.cameras import Rays
+from tfnerf.random_numbers import BatchRows
+from tfnerf.settings import RenderSettings
+from tfnerf.volume.compositing import Composite
+from tfnerf.volume.samples import Draws, Samples
+
+
+class Loss(NamedTuple):
+    """A term of the loss that training lowers."""
+
+    name: str
+    weight: float
+    value: tf.Tensor
+    """Scalar float32."""
+
+
+class Sampler(Protocol):
+    """Where along a ray to look: a frozen dataclass, whose fields are all that it depends on."""
+
+    def __call__(self, rays: Rays, draws: Draws) -> Samples:
+        """Samples of N rays, in the coordinates of the field."""
+
+    @property
+    def points_per_ray(self) -> int:
+        """How often fields are evaluated for each ray."""
+
+    def draw(self, rows: BatchRows) -> Draws:
+        """The random numbers that training on these rows of a batch takes."""
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Of the terms that `losses` returns, in their order."""
+
+    def losses(
+        self, preview: Composite | None, error: Callable[[tf.Tensor], tf.Tensor]
+    ) -> list[Loss]:
+        """What training lowers so that the sampler looks in the right places.
+
+        Args:
+          preview: what it rendered to find its samples, before the scene's background.
+          error: of colours [N, 3] against those that the rays should have; a scalar.
+        """
+
+
+def make_sampler(model: NeRF, near: float, far: float, settings: RenderSettings) -> Sampler:
+    """The sampler that the settings name.
+
+    Args:
+      model: the networks; a sampler may ask one of them where to look.
+      near: depth where rays begin, in the coordinates of the field.
+      far: depth where they end.
+      settings: which kind, and how many samples.
+    """
+    module = importlib.import_module(f"tfnerf.volume.samplers.{settings.sampler}")
+    sampler: Sampler = module.make_sampler(model, near, far, settings)
+    return sampler

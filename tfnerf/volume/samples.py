@@ -1,0 +1,116 @@
+"""Samples along rays, and what a field makes of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfnerf.fields.field import Conditions, Field
+from tfnerf.geometry.cameras import Rays
+from tfnerf.volume.compositing import Composite, composite
+
+
+class Draws(NamedTuple):
+    """The random numbers of one rendering; None renders without that randomness.
+
+    How many numbers there are per ray is up to the sampler.
+    """
+
+    jitter: tf.Tensor | None = None
+    """[N, samples], uniform in [0, 1): where in its interval a sample lies."""
+    resampling: tf.Tensor | None = None
+    """[N, samples], uniform in [0, 1): which of the places that matter are looked at."""
+    sampling_noise: tf.Tensor | None = None
+    """[N, samples], added to the raw densities that say where to look."""
+    density_noise: tf.Tensor | None = None
+    """[N, S], the same for the densities of the final samples, in order of depth."""
+
+
+class Samples(NamedTuple):
+    """Where along N rays to look, S samples each."""
+
+    depths: tf.Tensor
+    """[N, S], increasing."""
+    intervals: tf.Tensor
+    """[N, S], depth that each sample stands for."""
+    live: tf.Tensor | None = None
+    """[N, S] bool: only there the field is evaluated, elsewhere is nothing; None: everywhere."""
+    preview: Composite | None = None
+    """What the sampler rendered to find them; None if it rendered nothing."""
+
+
+def render_samples(
+    field: Field, rays: Rays, samples: Samples, density_noise: tf.Tensor | None = None
+) -> Composite:
+    """Evaluates a field at samples of rays and composites them.
+
+    Args:
+      field: what is there.
+      rays: N of them, in the coordinates of the field.
+      samples: S on each ray.
+      density_noise: [N, S], added to densities before their activation.
+
+    Returns:
+      What is seen before a black background.
+    """
+    num_samples = tf.shape(samples.depths)[1]
+    points = (
+        rays.origins[:, tf.newaxis, :]
+        + rays.directions[:, tf.newaxis, :] * samples.depths[:, :, tf.newaxis]
+    )
+    at_samples = _Rows(samples.live, num_samples)
+    noise = None if density_noise is None else at_samples.take(density_noise)
+    conditions = at_samples.of_rays(rays.conditions)
+    density, features = field(at_samples.take(points), conditions, density_noise=noise)
+    if field.colors_rays:
+        values = features
+    else:
+        values = field.color(features, at_samples.of_ray(rays.viewdirs), conditions)
+    seen = composite(
+        at_samples.put(values),
+        at_samples.put(density),
+        samples.depths,
+        samples.intervals * tf.norm(rays.directions, axis=-1, keepdims=True),
+    )
+    if field.colors_rays:
+        color = field.color(seen.rgb, rays.viewdirs, rays.conditions)
+        seen = seen._replace(rgb=seen.opacity[:, tf.newaxis] * color)
+    return seen
+
+
+class _Rows:
+    """Samples [N, S] as the rows [M] that a field is asked about, and back.
+
+    Args:
+      live: [N, S] bool, which samples are rows; None: all.
+      num_samples: S.
+    """
+
+    def __init__(self, live: tf.Tensor | None, num_samples: tf.Tensor):
+        self._num_samples = num_samples
+        self._live = None if live is None else tf.where(tf.reshape(live, [-1]))
+        self._num_all = None if live is None else tf.size(live)
+
+    def take(self, values: tf.Tensor) -> tf.Tensor:
+        """[N, S, ...] to [M, ...]."""
+        rows = tf.reshape(values, [-1, *values.shape[2:]])
+        return rows if self._live is None else tf.gather(rows, self._live[:, 0])
+
+    def put(self, rows: tf.Tensor) -> tf.Tensor:
+        """[M, ...] to [N, S, ...], zero where no row is."""
+        if self._live is not None:
+            rows = tf.scatter_nd(self._live, rows, [self._num_all, *rows.shape[1:]])
+        return tf.reshape(rows, [-1, self._num_samples, *rows.shape[1:]])
+
+    def of_ray(self, values: tf.Tensor) -> tf.Tensor:
+        """The value [N, ...] of its ray for each row, [M, ...]."""
+        if self._live is None:
+            return tf.repeat(values, self._num_samples, axis=0)
+        return tf.gather(values, self._live[:, 0] // tf.cast(self._num_samples, tf.int64))
+
+    def of_rays(self, conditions: Conditions | None) -> Conditions | None:
+        """The conditions of its ray for each row."""
+        if conditions is None:
+            return None
+        return {name: self.of_ray(values) for name, values in conditions.items()}
