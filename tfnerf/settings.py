@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -303,6 +304,11 @@ class TrainingSettings(_Checked):
         at_least=0,
         changeable=True,
     )
+    profile_steps: str = _flag(
+        "",
+        "A,B: write a TensorBoard profile of the steps from A done to B done; default: none.",
+        changeable=True,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -311,6 +317,19 @@ class TrainingSettings(_Checked):
                 f"--center_crop_steps={self.center_crop_steps}: needs --batching=one_image, "
                 f"found --batching={self.batching}"
             )
+        if self.profile_steps and self.profiled_steps is None:
+            raise UserError(
+                f"--profile_steps={self.profile_steps}: expected two whole numbers, the first "
+                "less than the second, such as 100,110"
+            )
+
+    @property
+    def profiled_steps(self) -> tuple[int, int] | None:
+        """The steps of `profile_steps`; None if it names none."""
+        match = re.fullmatch(r"(\d+),(\d+)", self.profile_steps)
+        if match is None or int(match[1]) >= int(match[2]):
+            return None
+        return int(match[1]), int(match[2])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tfnerf.runs.folder import RunFolder
 from tfnerf.scenes import Scene, spread, true_colors
 from tfnerf.settings import Config, TrainingSettings
 from tfnerf.train.distribution import is_chief
+from tfnerf.train.profiling import StepProfile
 from tfnerf.train.report import TrainingReport
 from tfnerf.train.trainer import Trainer
 from tfnerf.volume.image_renderer import ImageRenderer
@@ -115,6 +116,8 @@ class TrainingRun:
         self._chief = is_chief(strategy)
         self._checkpoints = Checkpoints(folder.checkpoints)
         self._trainer = self._begun_or_resumed()
+        self.graph_seconds = 0.0
+        """Spent inside the graph; the rest of `train` is the host's."""
         self._renderer = ImageRenderer(self._trainer.renderer, config.rendering, strategy)
 
     def _begun_or_resumed(self) -> Trainer:
@@ -142,14 +145,16 @@ class TrainingRun:
     def train(self) -> None:
         """Some steps in the graph, then whatever is due, until the last step is done."""
         own_pace = pace = 0.0
-        with StopRequest() as request, self._report() as report:
+        with StopRequest() as request, self._report() as report, self._profile() as profile:
             while (step := self._trainer.step) < self._settings.num_steps:
+                profile.at(step)
                 num_steps = min(_steps_per_call(pace), _steps_until_due(step, self._settings))
                 begin = time.perf_counter()
                 progress = self._trainer.run(
                     num_steps, seconds_per_step=own_pace, stop=bool(request.signal)
                 )
                 seconds = time.perf_counter() - begin
+                self.graph_seconds += seconds
                 own_pace = seconds / progress.num_steps
                 pace = progress.seconds_per_step
                 if progress.statistics.not_finite:
@@ -170,6 +175,10 @@ class TrainingRun:
         return TrainingReport(
             self._folder, self._trainer.step, self._settings.num_steps, self._settings.batch_size
         )
+
+    def _profile(self) -> StepProfile:
+        steps = self._settings.profiled_steps if self._chief else None
+        return StepProfile(self._folder.tensorboard, steps)
 
     def _write_what_is_due(self, report: TrainingReport, stop: bool) -> None:
         step, settings = self._trainer.step, self._settings
@@ -237,6 +246,7 @@ def _steps_until_due(step: int, settings: TrainingSettings) -> int:
     """Steps until the next one after which there is something to do."""
     periods = (settings.log_every, settings.checkpoint_every, settings.eval_every)
     due = [period - step % period for period in periods if period]
+    due += [change - step for change in settings.profiled_steps or () if change > step]
     return min(*due, settings.num_steps - step)
 
 
