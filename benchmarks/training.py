@@ -9,7 +9,7 @@ about five minutes on two CPU cores.
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import json
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -27,7 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from tfnerf.fields.mlp import NeRF
+from tfnerf.fields.model import NeRF, make_model
 from tfnerf.runs.begin import begin_run
 from tfnerf.runs.folder import RunFolder
 from tfnerf.scenes import Scene, load_scene
@@ -35,13 +35,13 @@ from tfnerf.settings import (
     Config,
     NetworkSettings,
     RenderSettings,
-    RunSettings,
     SceneSettings,
     TrainingSettings,
 )
-from tfnerf.train.loop import train
-from tfnerf.train.trainer import Progress, Trainer
-from tfnerf.volume.renderer import ImageRenderer
+from tfnerf.train.loop import TrainingRun
+from tfnerf.train.trainer import Trainer
+from tfnerf.volume.image_renderer import ImageRenderer
+from tfnerf.volume.scene_renderer import SceneRenderer
 
 _ROUNDS = 3
 _SGEMM_SIZE = 4096
@@ -56,6 +56,7 @@ def main() -> None:
     figures = {
         **measure_step(scene),
         **measure_host_overhead(scene),
+        **measure_image_calls(scene),
         **measure_render_memory(),
     }
     figures["host_over_paper_step"] = (
@@ -79,9 +80,9 @@ def measure_step(scene: Scene) -> dict[str, float]:
     config = Config(
         rendering=_PAPER, training=TrainingSettings(batch_size=1024, num_steps=1_000_000)
     )
-    in_bfloat16 = dataclasses.replace(config, network=NetworkSettings(mixed_precision=True))
+    in_bfloat16 = config.replaced(mixed_precision=True)
     compiled, xla, mixed, eager = (
-        Trainer(scene, _with_jit(variant, jit), tf.distribute.get_strategy())
+        Trainer(scene, variant.replaced(jit_compile=jit), tf.distribute.get_strategy())
         for variant, jit in ((config, "off"), (config, "on"), (in_bfloat16, "off"), (config, "off"))
     )
     matrix = np.random.default_rng(0).random([_SGEMM_SIZE, _SGEMM_SIZE], np.float32)
@@ -122,11 +123,6 @@ def measure_step(scene: Scene) -> dict[str, float]:
     }
 
 
-def _with_jit(config: Config, jit_compile: str) -> Config:
-    rendering = dataclasses.replace(config.rendering, jit_compile=jit_compile)
-    return dataclasses.replace(config, rendering=rendering)
-
-
 def _flops_per_ray(model: NeRF) -> int:
     """Of the matrix products of a step: forwards, and backwards twice as many."""
     kernels = sum(int(np.prod(v.shape)) for v in model.coarse.weights if len(v.shape) == 2)
@@ -139,39 +135,66 @@ def measure_host_overhead(scene: Scene) -> dict[str, float]:
 
     Paper-size networks with few rays, so that many steps are quick and checkpoints full-size.
     """
-    settings = TrainingSettings(batch_size=8, num_steps=1, num_eval_views=0, eval_every=0)
     num_steps = 1000
-    inside = 0.0
-    original = Trainer.run
+    config = Config(rendering=_PAPER).replaced(ndc=False, batch_size=8, num_eval_views=0)
+    config = config.replaced(eval_every=0)
 
-    def timed(self: Trainer, *arguments: Any, **options: Any) -> Progress:
-        nonlocal inside
-        begin = time.perf_counter()
-        try:
-            return original(self, *arguments, **options)
-        finally:
-            inside += time.perf_counter() - begin
+    def outside(folder: str, last_step: int) -> tuple[float, int]:
+        """Seconds outside the graph of a run that goes on to a step, and calls from the host."""
+        until_then = config.replaced(output_dir=folder, num_steps=last_step)
+        run_folder = RunFolder.of(until_then)
+        begin_run(until_then, run_folder)
+        run = TrainingRun(until_then, scene, run_folder, tf.distribute.get_strategy())
+        with counted_calls() as count:
+            spent = seconds(run.train) - run.graph_seconds
+        return spent, count()
 
-    def outside(folder: str, last_step: int) -> float:
-        """Seconds outside the graph of a run that goes on to a step."""
-        nonlocal inside
-        inside = 0.0
-        config = Config(
-            scene=SceneSettings(ndc=False),
-            rendering=_PAPER,
-            training=dataclasses.replace(settings, num_steps=last_step),
-            run=RunSettings(output_dir=folder),
-        )
-        run_folder = RunFolder.of(config)
-        begin_run(config, run_folder)
-        strategy = tf.distribute.get_strategy()
-        return seconds(lambda: train(config, scene, run_folder, strategy)) - inside
-
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(Trainer, "run", timed):
+    with tempfile.TemporaryDirectory() as folder:
         outside(folder, 1)
-        start_up = outside(folder, 2)
-        spent = outside(folder, 2 + num_steps) - start_up
-    return {"host_milliseconds_per_step": 1000 * max(spent, 0.0) / num_steps}
+        start_up, start_up_calls = outside(folder, 2)
+        spent, calls = outside(folder, 2 + num_steps)
+    return {
+        "host_milliseconds_per_step": 1000 * max(spent - start_up, 0.0) / num_steps,
+        "host_calls_per_step": (calls - start_up_calls) / num_steps,
+    }
+
+
+def measure_image_calls(scene: Scene) -> dict[str, float]:
+    """How often the host calls TensorFlow for an image, once it is known how long chunks take."""
+    config = Config(network=_QUICK_NETWORK, rendering=_QUICK_SAMPLES)
+    renderer = SceneRenderer.of(scene, make_model(config), config.rendering)
+    renderer_of_images = ImageRenderer(renderer, config.rendering)
+    for _ in range(3):
+        with counted_calls() as count:
+            renderer_of_images(scene.train.cameras, 0)
+    return {"host_calls_per_image": count()}
+
+
+@contextlib.contextmanager
+def counted_calls() -> Iterator[Callable[[], int]]:
+    """Counts what the host asks of TensorFlow's runtime: single operations and whole graphs."""
+    from tensorflow.python import pywrap_tfe
+    from tensorflow.python.eager import execute
+
+    number = 0
+
+    def counted(function: Callable) -> Callable:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal number
+            number += 1
+            return function(*arguments, **options)
+
+        return call
+
+    with contextlib.ExitStack() as stack:
+        for module, name in (
+            (pywrap_tfe, "TFE_Py_FastPathExecute"),
+            (execute, "execute"),
+            (execute, "execute_with_cancellation"),
+        ):
+            patch = mock.patch.object(module, name, counted(getattr(module, name)))
+            stack.enter_context(patch)
+        yield lambda: number
 
 
 def measure_render_memory() -> dict[str, float]:
@@ -195,15 +218,9 @@ def _render_and_report(size: int, network: NetworkSettings, samples: RenderSetti
     from tfnerf.geometry.cameras import Cameras
     from tfnerf.geometry.paths import orbit_path
 
-    renderer = ImageRenderer(
-        NeRF.from_settings(network, with_fine=True),
-        2.0,
-        6.0,
-        None,
-        samples,
-        pixel_centers=True,
-        white_background=True,
-    )
+    scene = load_scene(SceneSettings(white_background=True), ("train",))
+    model = make_model(Config(network=network, rendering=samples))
+    renderer = ImageRenderer(SceneRenderer.of(scene, model, samples), samples)
     renderer(Cameras.pinhole(orbit_path(1), size, size, 1.2 * size), 0)
     # Not getrusage: its peak includes that of the process which started this one.
     status = Path("/proc/self/status").read_text()
