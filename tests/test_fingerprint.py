@@ -13,6 +13,8 @@ from tfnerf.fingerprint import fingerprint
 
 @dataclasses.dataclass(frozen=True)
 class Part:
+    """Something that pictures depend on."""
+
     number: float
     values: np.ndarray
 

@@ -12,11 +12,13 @@ from typing import Any
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from small import small_scene
 
 from tfnerf.errors import UserError
 from tfnerf.geometry.paths import orbit_pose
 from tfnerf.geometry.poses import to_4x4
 from tfnerf.scenes import Scene, builtin, load_scene, to_colors
+from tfnerf.scenes.split import hold_out
 from tfnerf.settings import SceneSettings
 
 
@@ -502,3 +504,14 @@ def test_bad_deepvoxels_files_are_refused(deepvoxels: Path) -> None:
         r"one pose for each image \(see 0, 1, 7\)", deepvoxels, dataset="deepvoxels", shape="cube"
     )
     refused("vase: no such folder", deepvoxels, dataset="deepvoxels", shape="vase")
+
+
+def test_views_know_which_of_the_capture_they_are() -> None:
+    views = small_scene().train
+    np.testing.assert_array_equal(views.indices, [0, 1, 2, 3])
+    chosen = views.select([3, 1])
+    np.testing.assert_array_equal(chosen.indices, [3, 1])
+    np.testing.assert_array_equal(chosen.select([1]).indices, [1])
+    splits = hold_out(views, 2, ("train", "test"))
+    np.testing.assert_array_equal(splits["train"].indices, [1, 3])
+    np.testing.assert_array_equal(splits["test"].indices, [0, 2])

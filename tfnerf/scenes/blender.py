@@ -47,8 +47,8 @@ def _load_split(folder: Path, split: str, settings: SceneSettings) -> Views:
     path = folder / f"transforms_{split}.json"
     content = read_json(path)
     frames = read_frames(content, path)
-    if split != "train":
-        frames = frames[:: settings.test_skip]
+    skip = 1 if split == "train" else settings.test_skip
+    frames = frames[::skip]
     if not frames:
         raise UserError(f"{path}: found no frames, expected at least one")
     angle = read_number(content, "camera_angle_x", path)
@@ -65,7 +65,8 @@ def _load_split(folder: Path, split: str, settings: SceneSettings) -> Views:
     height, width = images.shape[1:3]
     focal = 0.5 * width / np.tan(0.5 * angle)
     cameras = Cameras.pinhole(poses, height, width, focal)
-    return Views(images, level, cameras, names_of(image_paths))
+    indices = skip * np.arange(len(frames))
+    return Views(images, level, cameras, names_of(image_paths), indices)
 
 
 def _image_path(folder: Path, file_path: str) -> Path:

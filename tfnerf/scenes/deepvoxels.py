@@ -64,6 +64,7 @@ def _load_split(folder: Path, skip: int) -> Views:
         level=255,
         cameras=Cameras.pinhole(_read_poses(pose_paths), height, width, focal),
         names=names_of(image_paths),
+        indices=skip * np.arange(len(images)),
     )
 
 

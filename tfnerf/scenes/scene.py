@@ -25,6 +25,13 @@ class Views:
     cameras: Cameras
     names: tuple[str, ...]
     """[V], names of the image files without their folder."""
+    indices: np.ndarray | None = None
+    """[V] int, which views of the capture they are, counted over all splits of a scene in one piece,
+    and within its split where splits are read apart. None becomes 0 to V - 1."""
+
+    def __post_init__(self) -> None:
+        if self.indices is None:
+            object.__setattr__(self, "indices", np.arange(len(self.images)))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -36,6 +43,7 @@ class Views:
             self,
             images=self.images[indices],
             cameras=self.cameras[indices],
+            indices=self.indices[indices],
             names=tuple(self.names[index] for index in indices),
         )
 
