@@ -57,6 +57,7 @@ def describe_scene(
         "num_coarse_samples": settings.num_coarse_samples,
         "num_fine_samples": settings.num_fine_samples,
         "dtype": dtype,
+        **({"conditions": scene.conditions} if scene.conditions else {}),
         "versions": {
             "tfnerf": tfnerf.__version__,
             **{package: metadata.version(package) for package in ("tensorflow", "keras")},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -170,7 +170,7 @@ class RenderClient:
         """
         rays = cameras.image_rays(view, pixel_centers=self.describe()["pixel_centers"])
         outputs, version = self.render_rays(
-            rays.origins.numpy(), rays.directions.numpy(), progress, version
+            rays.origins.numpy(), rays.directions.numpy(), progress, version, rays.conditions
         )
         if version != self._scene_version:
             self._scene = None  # another version may describe another scene
@@ -189,6 +189,7 @@ class RenderClient:
         directions: np.ndarray,
         progress: Callable[[int], object] | None = None,
         version: int | None = None,
+        conditions: Mapping[str, Any] | None = None,
     ) -> tuple[dict[str, np.ndarray], int]:
         """Renders rays.
 
@@ -197,6 +198,7 @@ class RenderClient:
           directions: [N, 3]; depths count in their lengths.
           progress: told of rays done.
           version: that has to answer; None: the client's.
+          conditions: a row [N, ...] per ray of each condition that the scene has, by its name.
 
         Returns:
           rgb [N, 3], depth [N], disparity [N] and opacity [N] by their names, and the version that
@@ -206,20 +208,31 @@ class RenderClient:
           ServerError: they cannot be had.
           ValueError: the arrays are of other shapes.
         """
-        inputs = _as_float32(origins=origins, directions=directions)
+        inputs = _as_float32(conditions, origins=origins, directions=directions)
         with self._asking():
             return self._prediction.predict("serving_default", inputs, progress, version)
 
     def query_points(
-        self, points: np.ndarray, viewdirs: np.ndarray
+        self,
+        points: np.ndarray,
+        viewdirs: np.ndarray,
+        conditions: Mapping[str, Any] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Colours [N, 3] and densities [N] of points [N, 3] seen along directions [N, 3].
+        """What is at points.
+
+        Args:
+          points: [N, 3], world coordinates.
+          viewdirs: [N, 3], the directions that they are seen along.
+          conditions: a row [N, ...] per point of each condition that the scene has, by its name.
+
+        Returns:
+          Colours [N, 3] and densities [N].
 
         Raises:
           ServerError: they cannot be had.
           ValueError: the arrays are of other shapes.
         """
-        inputs = _as_float32(points=points, viewdirs=viewdirs)
+        inputs = _as_float32(conditions, points=points, viewdirs=viewdirs)
         with self._asking():
             outputs, _ = self._prediction.predict("query_points", inputs)
         return outputs["rgb"], outputs["density"]
@@ -238,11 +251,21 @@ class RenderClient:
             raise server_error(error) from None
 
 
-def _as_float32(**arrays: np.ndarray) -> dict[str, np.ndarray]:
-    """Arrays [N, 3] of any kind of number as messages hold them: float32 in native byte order."""
+def _as_float32(
+    conditions: Mapping[str, Any] | None, **arrays: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Arrays [N, 3] of any kind of number, and conditions [N, ...], as messages hold them.
+
+    That is as float32 in native byte order.
+    """
     inputs = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
     shapes = {array.shape for array in inputs.values()}
     if len(shapes) > 1 or not all(len(shape) == 2 and shape[1] == 3 for shape in shapes):
         found = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
         raise ValueError(f"found {found}; expected [N, 3] each")
-    return inputs
+    rows = {name: np.asarray(array, np.float32) for name, array in (conditions or {}).items()}
+    num_rows = len(next(iter(inputs.values())))
+    for name, array in rows.items():
+        if array.ndim == 0 or len(array) != num_rows:
+            raise ValueError(f"found {name} {list(array.shape)}; expected {num_rows} rows")
+    return {**inputs, **rows}
