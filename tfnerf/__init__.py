@@ -2,7 +2,7 @@
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Keras would otherwise take the backend that a file in the user's home names.
 os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -16,6 +16,18 @@ from absl import logging as absl_logging
 from tfnerf.errors import UserError
 
 
+_EXTRAS = {
+    "skimage": "mesh",
+    "trimesh": "mesh",
+    "grpc": "serving",
+    "grpc_health": "serving",
+    "prometheus_client": "serving",
+    "tensorflow_serving": "serving",
+    "viser": "serving",
+}
+"""Modules that not every command needs, and the extra of setup.cfg that installs each."""
+
+
 def run(main: Callable[..., int | None], *, with_arguments: bool = False) -> None:
     """Runs a command: parses its flags, calls `main`, exits with what it returns.
 
@@ -101,6 +113,13 @@ def _guarded(main: Callable[..., int | None], arguments: list[str], with_argumen
         return main(*arguments) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        module = str(error.name).partition(".")[0]
+        if module not in _EXTRAS:
+            raise
+        mend = f"install tfnerf with its extra, as in: pip install '.[{_EXTRAS[module]}]'"
+        print(f"error: {module}: not installed, and this command needs it; {mend}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever reads our output has seen enough
         _close_stdout()
