@@ -15,7 +15,6 @@ from absl import logging as absl_logging
 
 from tfnerf.errors import UserError
 
-
 _EXTRAS = {
     "skimage": "mesh",
     "trimesh": "mesh",

@@ -26,8 +26,8 @@ class Views:
     names: tuple[str, ...]
     """[V], names of the image files without their folder."""
     indices: np.ndarray | None = None
-    """[V] int, which views of the capture they are, counted over all splits of a scene in one piece,
-    and within its split where splits are read apart. None becomes 0 to V - 1."""
+    """[V] int, which views of the capture they are; where splits are read apart, which of theirs.
+    None becomes 0 to V - 1."""
 
     def __post_init__(self) -> None:
         if self.indices is None:
@@ -43,7 +43,7 @@ class Views:
             self,
             images=self.images[indices],
             cameras=self.cameras[indices],
-            indices=self.indices[indices],
+            indices=np.asarray(self.indices)[indices],
             names=tuple(self.names[index] for index in indices),
         )
 
