@@ -52,7 +52,9 @@ _MAX_ROWS = flags.DEFINE_integer(
 _MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels", 1 << 22, "Pixels that the pictures of a request may have together.", 1
 )
-_METRICS_PORT = flags.DEFINE_integer("metrics_port", None, "Port for Prometheus.", 1, MOST_PORT)
+_METRICS_PORT = flags.DEFINE_integer(
+    "metrics_port", None, "Port for Prometheus; 0: any that is free.", 0, MOST_PORT
+)
 _STOP_SECONDS = flags.DEFINE_float(
     "stop_seconds", 30.0, "Seconds that SIGTERM leaves to requests before they are cut off.", 0, 1e6
 )
@@ -84,9 +86,11 @@ def main() -> None:
     _log_as_json()
     models = Models(_configs(), _POLL_SECONDS.value)
     metrics = Metrics()
-    if _METRICS_PORT.value:
+    addresses = {}
+    if _METRICS_PORT.value is not None:
         check_free(_HOST.value, _METRICS_PORT.value, "metrics_port")
-        metrics.serve(_HOST.value, _METRICS_PORT.value)
+        metrics_port = metrics.serve(_HOST.value, _METRICS_PORT.value)
+        addresses["metrics_address"] = address(_HOST.value, metrics_port)
     server = _make_server(models, metrics)
     health = Health(models, server)
     port = _listen(server, credentials)
@@ -97,7 +101,8 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     server.start()
     metrics.watch(models)
-    _log.info("serving", extra={"address": address(_HOST.value, port), "ready": models.ready()})
+    addresses["address"] = address(_HOST.value, port)
+    _log.info("serving", extra={**addresses, "ready": models.ready()})
     stop.wait()
     _log.info("stopping")
     health.stop()

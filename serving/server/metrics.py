@@ -67,6 +67,15 @@ class Metrics:
         models.on_change(update)
         update()
 
-    def serve(self, host: str, port: int) -> None:
-        """Answers http://host:port/metrics in a thread."""
-        start_http_server(port, host, registry=self._registry)
+    def serve(self, host: str, port: int) -> int:
+        """Answers http://host:port/metrics in a thread.
+
+        Args:
+          host: address to listen on.
+          port: to listen on; 0: any that is free.
+
+        Returns:
+          The port.
+        """
+        server, _ = start_http_server(port, host, registry=self._registry)
+        return int(server.server_port)

@@ -10,40 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import grpc
 import pytest
 from commands import start, wait_until_serving
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from peers import Served, connect
 from trained import make_run
 
 from export.exporting import export
 from tfnerf.runs.trained import TrainedRun
-
-
-class Served(NamedTuple):
-    """A server to ask."""
-
-    address: str
-    model: str
-    prediction: Any
-    """Stub of the PredictionService."""
-    status: Any
-    """Stub of the ModelService."""
-    channel: grpc.Channel
-
-
-def connect(address: str, model: str) -> Served:
-    options = [("grpc.max_receive_message_length", -1)]
-    channel = grpc.insecure_channel(address, options=options)
-    return Served(
-        address,
-        model,
-        prediction_service_pb2_grpc.PredictionServiceStub(channel),
-        model_service_pb2_grpc.ModelServiceStub(channel),
-        channel,
-    )
 
 
 @pytest.fixture(scope="session")
