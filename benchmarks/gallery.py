@@ -23,7 +23,7 @@ _NUM_VIEWS = 4
 
 
 def main() -> None:
-    """The command."""
+    """Writes the README's pictures."""
     folder = RunFolder(Path(_RUN_DIR.value))
     write_png(_IMAGES / "demo.png", _held_out_views(folder.eval / "test"))
     write_file(_IMAGES / "orbit.gif", _orbit(folder.renders / "orbit_2x"))

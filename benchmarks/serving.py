@@ -42,7 +42,7 @@ _QUIET_SECONDS = 5.0
 
 
 def main() -> None:
-    """The command."""
+    """Measures a server, and prints a table and JSON."""
     if not _MODEL_BASE_PATH.value:
         raise UserError("--model_base_path: not given, expected the folder of an exported model")
     command_line.import_tensorflow()

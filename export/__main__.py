@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from serving.version_folders import MOST_VERSION
+from serving.version_folders import MAX_VERSION
 from tfnerf import command_line
 from tfnerf.errors import UserError
 from tfnerf.flags import define_run_flags, run_arguments
@@ -21,7 +21,7 @@ _MODEL_NAME = flags.DEFINE_string(
     "model_name", None, "That it will be served under; default: the name of the folder."
 )
 _VERSION = flags.DEFINE_integer(
-    "version", None, "Its number; default: the next that is free.", 1, MOST_VERSION
+    "version", None, "Its number; default: the next that is free.", 1, MAX_VERSION
 )
 _KEEP = flags.DEFINE_integer(
     "keep",
@@ -44,7 +44,7 @@ _DTYPE = flags.DEFINE_enum(
 
 
 def main() -> None:
-    """The command."""
+    """Exports a run, and removes old versions."""
     if not _MODEL_BASE_PATH.value:
         raise UserError("--model_base_path: not given, expected the folder of versions")
     command_line.import_tensorflow()

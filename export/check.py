@@ -28,7 +28,7 @@ _MARGIN = 3.0
 _UNSTABLE = 0.02
 """Fraction of rays that may differ by any amount: resampling is not continuous, so where a sample
 is at the edge of a bin rounding moves it."""
-_MOST_SPACING = 1e-3
+_MAX_SPACING = 1e-3
 """Of the numbers that world coordinates are rounded to, scene units; the shortest wave of the
 paper's positional encoding is twelve times that."""
 _PICTURE_SIZE = 8
@@ -125,10 +125,10 @@ def _moved(path: Path, scene: Scene, rays: Rays, world_origins: np.ndarray) -> R
     """
     largest = np.abs(world_origins).max()
     spacing = np.spacing(largest) / scene.world_scale
-    if spacing > _MOST_SPACING:
+    if spacing > _MAX_SPACING:
         raise UserError(
             f"{path}: found world coordinates of up to {largest:.2g}, which 32 bits tell apart by "
-            f"{spacing:.2g} scene units, expected at most {_MOST_SPACING:g}: not exported"
+            f"{spacing:.2g} scene units, expected at most {_MAX_SPACING:g}: not exported"
         )
     return rays._replace(origins=rays.origins + spacing)
 

@@ -111,7 +111,9 @@ def _some_pixels(scene: Scene, views: Views) -> tuple[Rays, np.ndarray]:
     view, row, column = np.unravel_index(chosen, (len(views), height, width))
     rays = cameras.rays(view, row, column, pixel_centers=scene.pixel_centers)
     pixels = views.images[view, row, column]
-    return rays, to_colors(pixels, views.level, white_background=scene.white_background).numpy()
+    return rays, to_colors(
+        pixels, views.white_level, white_background=scene.white_background
+    ).numpy()
 
 
 def _psnr(rgb: np.ndarray, truth: np.ndarray) -> float:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 import tfnerf
-from export.served_scene import DEPTH_LEVELS, MOST_PIXELS
+from export.served_scene import DEPTH_LEVELS, MAX_PIXELS
 from tfnerf.geometry.cameras import Cameras
-from tfnerf.geometry.poses import LEAST_CONVERGENCE, average_pose, meeting_point, transformed
+from tfnerf.geometry.poses import MIN_CONVERGENCE, average_pose, meeting_point, transformed
 from tfnerf.runs.trained import TrainedRun
 from tfnerf.scenes import Scene
 from tfnerf.scenes.paths import default_path, path_cameras
@@ -52,7 +52,7 @@ def describe_scene(
         "pixel_centers": scene.pixel_centers,
         "white_background": scene.white_background,
         "depth_levels": DEPTH_LEVELS,
-        "most_pixels": MOST_PIXELS,
+        "most_pixels": MAX_PIXELS,
         "step": run.step,
         "num_coarse_samples": settings.num_coarse_samples,
         "num_fine_samples": settings.num_fine_samples,
@@ -69,7 +69,7 @@ def _target(scene: Scene) -> tuple[np.ndarray, float]:
     """What the cameras look at, in world coordinates, and how far away it is."""
     poses = _in_world(scene, scene.train.cameras)
     center, convergence = meeting_point(poses)
-    if convergence >= LEAST_CONVERGENCE and scene.ndc is None:
+    if convergence >= MIN_CONVERGENCE and scene.ndc is None:
         return center, float(np.linalg.norm(poses[:, :, 3] - center, axis=-1).mean())
     nearest, farthest = scene.depth_bounds
     # Halfway between, in disparity.

@@ -23,14 +23,12 @@ from tfnerf.settings import RenderSettings
 from tfnerf.volume.devices import CPU_RAYS_PER_CHUNK
 from tfnerf.volume.scene_renderer import SceneRenderer
 
-MOST_PIXELS = 1 << 24
+MAX_PIXELS = 1 << 24
 """Of a picture that render_view makes."""
 DEPTH_LEVELS = 65535
 """What far is in a depth picture; near is 0."""
-_MOST_DESCRIPTIONS = 1000
-_SIZES_EXPECTED = (
-    f"expected height, width and focal above 0 and at most {MOST_PIXELS} pixels; found"
-)
+_MAX_DESCRIPTIONS = 1000
+_SIZES_EXPECTED = f"expected height, width and focal above 0 and at most {MAX_PIXELS} pixels; found"
 
 
 class ServedScene(tf.Module):
@@ -149,8 +147,8 @@ class ServedScene(tf.Module):
     def describe(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
         """The same JSON text for each index [N]: scene [N]. N is bounded, as the text is long."""
         check = tf.debugging.Assert(
-            tf.shape(index)[0] <= _MOST_DESCRIPTIONS,
-            [f"expected at most {_MOST_DESCRIPTIONS} indices, found", tf.shape(index)[0]],
+            tf.shape(index)[0] <= _MAX_DESCRIPTIONS,
+            [f"expected at most {_MAX_DESCRIPTIONS} indices, found", tf.shape(index)[0]],
         )
         with tf.control_dependencies([check]):
             return {"scene": tf.fill(tf.shape(index), self._description)}
@@ -178,7 +176,7 @@ class ServedScene(tf.Module):
         """A picture [] and its depth [] of one camera, as PNG."""
         num_pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
         check = tf.debugging.Assert(
-            (height > 0) & (width > 0) & (num_pixels <= MOST_PIXELS) & (focal > 0),
+            (height > 0) & (width > 0) & (num_pixels <= MAX_PIXELS) & (focal > 0),
             [_SIZES_EXPECTED, height, width, focal],
         )
         with tf.control_dependencies([check]):

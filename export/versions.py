@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from serving.version_folders import MOST_VERSION, list_versions
+from serving.version_folders import MAX_VERSION, list_versions
 from tfnerf.errors import UserError
 from tfnerf.files import (
     REMOVED,
@@ -28,7 +28,7 @@ def next_version(model_base_path: Path) -> int:
     """One more than the newest; UserError if servers know no such number."""
     versions = list_versions(model_base_path)
     number = int(versions[-1].name) + 1 if versions else 1
-    if number > MOST_VERSION:
+    if number > MAX_VERSION:
         raise UserError(f"{versions[-1]}: found the greatest number, expected a smaller one")
     return number
 

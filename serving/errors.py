@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 
-_LONGEST_MESSAGE = 1000
+_MAX_MESSAGE_LENGTH = 1000
 """Characters; gRPC sends no status at all if its message is too long."""
 
 
@@ -29,8 +29,8 @@ def invalid(message: str) -> RequestError:
 
 def abort(context: grpc.ServicerContext, code: grpc.StatusCode, message: str) -> None:
     """Ends a request; what a client sent may be in the message, so that is bounded."""
-    if len(message) > _LONGEST_MESSAGE:
-        message = f"{message[:_LONGEST_MESSAGE]}..."
+    if len(message) > _MAX_MESSAGE_LENGTH:
+        message = f"{message[:_MAX_MESSAGE_LENGTH]}..."
     context.abort(code, message)
 
 

@@ -1,4 +1,4 @@
-"""Ports to listen on, said in one line where they cannot be had."""
+"""Ports to listen on, and one line that says why one cannot be used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 
 from tfnerf.errors import UserError
 
-MOST_PORT = 65535
+MAX_PORT = 65535
 
 
 def check_free(host: str, port: int, flag: str = "port") -> None:

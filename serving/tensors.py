@@ -17,14 +17,14 @@ _VALUES = {
 """The types that signatures of scenes have, and where values are if not in tensor_content."""
 
 
-def to_array(name: str, proto: Any, spec: Any, most_rows: int) -> np.ndarray:
+def to_array(name: str, proto: Any, spec: Any, max_rows: int) -> np.ndarray:
     """Decodes an input.
 
     Args:
       name: of the input, for errors.
       proto: TensorProto of the request.
       spec: TensorInfo of the signature.
-      most_rows: bound of dimension 0.
+      max_rows: bound of dimension 0.
 
     Raises:
       RequestError: it is not what the signature asks for, or declares another size than it has.
@@ -43,8 +43,8 @@ def to_array(name: str, proto: Any, spec: Any, most_rows: int) -> np.ndarray:
     if proto.tensor_shape.unknown_rank or not fits:
         found = "unknown" if proto.tensor_shape.unknown_rank else shape
         raise invalid(f"{name}: found shape {found}, expected {expected} (-1: any)")
-    if shape and shape[0] > most_rows:
-        raise invalid(f"{name}: found {shape[0]} rows, more than the limit --max_rows={most_rows}")
+    if shape and shape[0] > max_rows:
+        raise invalid(f"{name}: found {shape[0]} rows, more than the limit --max_rows={max_rows}")
     return _values(name, proto, shape)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MOST_VERSION = (1 << 63) - 1
+MAX_VERSION = (1 << 63) - 1
 """What a ModelSpec has room for."""
 
 
@@ -17,4 +17,4 @@ def list_versions(model_base_path: Path) -> list[Path]:
 
 
 def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdecimal() and int(name) <= MOST_VERSION
+    return name.isascii() and name.isdecimal() and int(name) <= MAX_VERSION

@@ -53,7 +53,7 @@ def small_scene(num_views: int = 4, height: int = 12, width: int = 16) -> Scene:
     image[disc] = [200, 40, 30, 255]
     views = Views(
         images=np.tile(image, [num_views, 1, 1, 1]),
-        level=255,
+        white_level=255,
         cameras=Cameras.pinhole(poses, height, width, 1.5 * width),
         names=tuple(f"view_{index}" for index in range(num_views)),
     )

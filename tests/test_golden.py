@@ -441,7 +441,7 @@ def test_golden_llff_scene(golden: Golden, real_data: Callable[[str], Path]) -> 
             dataset="llff", data_dir=str(folder), factor=int(g["factor"]), holdout_every=0
         )
     ).train
-    colors = to_colors(everything.images, everything.level, white_background=False).numpy()
+    colors = to_colors(everything.images, everything.white_level, white_background=False).numpy()
     assert colors.shape == tuple(g["images_shape"])
     view, row, column = g["pix"].T
     close(colors[view, row, column], g["pix_rgb"], 1e-6)
@@ -500,7 +500,7 @@ def test_golden_blender_scene(
     for camera in cameras:
         assert (camera.height, camera.width) == (height, width)
         np.testing.assert_allclose(camera.focal, focal, rtol=1e-6)
-    level = scene.train.level
+    level = scene.train.white_level
     images = np.concatenate([scene.splits[split].images for split in ("train", "val", "test")])
     white = to_colors(images, level, white_background=True).numpy()
     view, row, column = g["pix"].T

@@ -13,7 +13,7 @@ from tfnerf.original.config import convert, to_short_flagfile
 
 
 def main(*paths: str) -> None:
-    """The command."""
+    """Prints a flagfile."""
     if len(paths) != 1:
         raise UserError(f"expected the path of one config file, found {len(paths)}")
     path = Path(paths[0])

@@ -108,7 +108,7 @@ def _absolute(path: str) -> str:
 
 
 def to_flagfile(config: Config) -> str:
-    """The settings as a flagfile, a flag a line; those that are None are left out."""
+    """The settings as a flagfile, one flag per line; those that are None are left out."""
     return "".join(
         f"--{name}={flag_text(value)}\n"
         for name, value, _ in flag_settings(config)

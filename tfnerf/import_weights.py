@@ -28,7 +28,7 @@ _FINE = flags.DEFINE_string("fine", None, "model_fine_NNNNNN.npy; none with --nu
 
 
 def main() -> None:
-    """The command."""
+    """Writes a run folder with the weights of the files."""
     config = _through_corners(config_from_flags())
     if bool(_FINE.value) != (config.rendering.num_fine_samples > 0):
         raise UserError(

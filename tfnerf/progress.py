@@ -26,7 +26,7 @@ def progress_bar(
       unit: what is counted.
 
     Yields:
-      A function to be told of units done.
+      A function to call with the number of units done.
     """
     bar = tqdm(
         total=total,

@@ -213,9 +213,9 @@ class RenderSettings(_Checked):
         "hierarchical",
         "Where along a ray to look; hierarchical: as in the paper, first with the coarse network.",
     )
-    num_coarse_samples: int = _flag(64, "Samples a ray for the coarse network.", at_least=2)
+    num_coarse_samples: int = _flag(64, "Samples per ray for the coarse network.", at_least=2)
     num_fine_samples: int = _flag(
-        128, "More samples a ray for the fine network; 0: no fine network.", at_least=0
+        128, "More samples per ray for the fine network; 0: no fine network.", at_least=0
     )
     lindisp: bool = _flag(False, "Space samples evenly in disparity instead of depth.")
     density_noise_std: float = _flag(
@@ -230,7 +230,7 @@ class RenderSettings(_Checked):
     )
     picture_rays_per_chunk: int | None = _flag(
         None,
-        "The same for pictures, which need less memory a ray. Default: rays_per_chunk if that is "
+        "The same for pictures, which need less memory per ray. Default: rays_per_chunk if that is "
         "given, else as many as fit.",
         at_least=1,
         changeable=True,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import flags
 
-from serving.client import flags as connection
+from serving.client import flags as client_flags
 from tfnerf import command_line
 from tfnerf.errors import UserError, first_line
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("tfnerf.client")
 _FRAMES_THROUGH_KEYFRAMES = 120
 
-flags.adopt_module_key_flags(connection)
+flags.adopt_module_key_flags(client_flags)
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
@@ -59,7 +59,7 @@ _FPS = flags.DEFINE_integer("fps", 30, "Frames a second of the video.", 1, 1000)
 
 
 def main(*arguments: str) -> None:
-    """The command."""
+    """Asks a server, and prints or writes its answer."""
     verbs = {
         "status": _status,
         "describe": _describe,
@@ -70,7 +70,7 @@ def main(*arguments: str) -> None:
     if len(arguments) != 1 or arguments[0] not in verbs:
         found = " ".join(arguments) or "none"
         raise UserError(f"expected one of {', '.join(verbs)}, found {found}")
-    with connection.open_client() as client:
+    with client_flags.open_client() as client:
         verbs[arguments[0]](client)
 
 
@@ -195,7 +195,7 @@ def _read_points() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _output(suffix: str) -> Path:
-    path = Path(_OUTPUT.value or f"{connection.model_name()}{suffix}")
+    path = Path(_OUTPUT.value or f"{client_flags.model_name()}{suffix}")
     if path.suffix != suffix:
         raise UserError(f"--output={path}: expected a name that ends in {suffix}")
     if not path.parent.is_dir():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import grpc
 
-from serving.ports import MOST_PORT
+from serving.ports import MAX_PORT
 
 _CONNECT_SECONDS = 10.0
 """That a first connection may take."""
@@ -93,7 +93,7 @@ def _target(servers: Sequence[str]) -> str:
         raise ServerError("no server given, expected host:port")
     for server in servers:
         host, _, port = server.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) <= MOST_PORT:
+        if not host or not port.isdecimal() or not 0 < int(port) <= MAX_PORT:
             raise ServerError(f"{server}: expected host:port")
     if len(servers) == 1:
         return f"dns:///{servers[0]}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from serving.pem import read_pem
-from serving.version_folders import MOST_VERSION
+from serving.version_folders import MAX_VERSION
 from tfnerf import command_line
 from tfnerf.errors import UserError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SERVER = flags.DEFINE_list("server", ["localhost:8500"], "host:port, or several of them.")
 _MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the model.")
 _VERSION = flags.DEFINE_integer(
-    "version", None, "Of the model; default: the newest.", 1, MOST_VERSION
+    "version", None, "Of the model; default: the newest.", 1, MAX_VERSION
 )
 _TIMEOUT = flags.DEFINE_float("timeout", 60.0, "Seconds that a request may take.", 0.1, 1e6)
 _TLS = flags.DEFINE_bool("tls", False, "Encrypt; the other TLS flags imply it.")

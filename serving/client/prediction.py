@@ -17,9 +17,9 @@ from serving.client.channel import ServerError
 from serving.tensors import fill
 
 _IN_FLIGHT = 4
-_MOST_RESENDS = 4
+_MAX_RESENDS = 4
 """Of a chunk to a server that does not have the version; another one may."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+_FIRST_PAUSE, _MAX_PAUSE = 0.1, 2.0
 """Seconds before everything is asked for again."""
 
 
@@ -68,7 +68,8 @@ class PredictionClient:
         Args:
           signature: its name.
           inputs: [N, ...] each, of the dtypes that the signature has.
-          progress: told of rows done; of a negative number where they are asked for again.
+          progress: called with the number of rows done; a negative one takes back what is asked for
+            again.
           version: that has to answer; None: the client's.
 
         Raises:
@@ -91,7 +92,7 @@ class PredictionClient:
         progress: Callable[[int], object] | None,
         version: int | None,
     ) -> list[tuple[Any, int]]:
-        """As `_answers`, from one version; begins again if that is let go of."""
+        """As `_answers`, from one version; begins again if that is released."""
         give_up, pause = math.inf, _FIRST_PAUSE
         while True:
             parts: list[tuple[Any, int]] = []
@@ -109,7 +110,7 @@ class PredictionClient:
             if progress is not None:
                 progress(-sum(num_rows for _, num_rows in parts))
             time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, _MAX_PAUSE)
 
     def _is_gone(self, error: grpc.RpcError) -> bool:
         """Whether the version of the first answer is not there any more."""
@@ -167,7 +168,7 @@ class PredictionClient:
           future: its response, if it has been asked for already.
           pinned: whether it has to be the version of the request.
         """
-        for _ in range(_MOST_RESENDS):
+        for _ in range(_MAX_RESENDS):
             try:
                 return future.result() if future else self._ask(request, **self._terms)
             except grpc.RpcError as error:

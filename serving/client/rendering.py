@@ -162,11 +162,12 @@ class RenderClient:
         Args:
           cameras: in world coordinates.
           view: index of the one to render.
-          progress: told of rays done; of a negative number where they are asked for again.
+          progress: called with the number of rays done; a negative one takes back what is asked for
+            again.
           version: that has to answer; None: the client's.
 
         Raises:
-          ServerError: it cannot be had.
+          ServerError: the server does not answer with it.
         """
         rays = cameras.image_rays(view, pixel_centers=self.describe()["pixel_centers"])
         outputs, version = self.render_rays(
@@ -196,7 +197,7 @@ class RenderClient:
         Args:
           origins: [N, 3], world coordinates.
           directions: [N, 3]; depths count in their lengths.
-          progress: told of rays done.
+          progress: called with the number of rays done.
           version: that has to answer; None: the client's.
           conditions: a row [N, ...] per ray of each condition that the scene has, by its name.
 
@@ -205,7 +206,7 @@ class RenderClient:
           answered.
 
         Raises:
-          ServerError: they cannot be had.
+          ServerError: the server does not answer with them.
           ValueError: the arrays are of other shapes.
         """
         inputs = _as_float32(conditions, origins=origins, directions=directions)
@@ -229,7 +230,7 @@ class RenderClient:
           Colours [N, 3] and densities [N].
 
         Raises:
-          ServerError: they cannot be had.
+          ServerError: the server does not answer with them.
           ValueError: the arrays are of other shapes.
         """
         inputs = _as_float32(conditions, points=points, viewdirs=viewdirs)

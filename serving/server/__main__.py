@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from serving.pem import read_pem
-from serving.ports import MOST_PORT, address, check_free
+from serving.ports import MAX_PORT, address, check_free
 from tfnerf import command_line
 from tfnerf.errors import UserError
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("serving.server")
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; loopback unless told.")
-_PORT = flags.DEFINE_integer("port", 8500, "Port for gRPC; 0: any.", 0, MOST_PORT)
+_PORT = flags.DEFINE_integer("port", 8500, "Port for gRPC; 0: any.", 0, MAX_PORT)
 _MODEL_NAME = flags.DEFINE_string("model_name", None, "Name of the one model.")
 _MODEL_BASE_PATH = flags.DEFINE_string("model_base_path", None, "Folder of its versions.")
 _MODEL_CONFIG_FILE = flags.DEFINE_string(
@@ -53,7 +53,7 @@ _MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels", 1 << 22, "Pixels that the pictures of a request may have together.", 1
 )
 _METRICS_PORT = flags.DEFINE_integer(
-    "metrics_port", None, "Port for Prometheus; 0: any that is free.", 0, MOST_PORT
+    "metrics_port", None, "Port for Prometheus; 0: any that is free.", 0, MAX_PORT
 )
 _STOP_SECONDS = flags.DEFINE_float(
     "stop_seconds", 30.0, "Seconds that SIGTERM leaves to requests before they are cut off.", 0, 1e6
@@ -67,12 +67,12 @@ _BYTES_PER_ROW = 64
 """Room for a row of any signature, in a message."""
 _LAST_SECONDS = 1.0
 """For threads to end after that."""
-_MOST_CALLS = 4096
+_MAX_CALLS = 4096
 """At once, the ones that wait for a thread included."""
 
 
 def main() -> None:
-    """The command."""
+    """Serves until SIGTERM or SIGINT."""
     if bool(_MODEL_CONFIG_FILE.value) == bool(_MODEL_NAME.value or _MODEL_BASE_PATH.value):
         raise UserError(
             "--model_config_file, or --model_name and --model_base_path: expected one of them"
@@ -144,7 +144,7 @@ def _make_server(models: Models, metrics: Metrics) -> grpc.Server:
     server = grpc.server(
         # A few more threads than requests in the queue, to send others away and tell of health.
         futures.ThreadPoolExecutor(most + 8, thread_name_prefix="request"),
-        maximum_concurrent_rpcs=_MOST_CALLS,
+        maximum_concurrent_rpcs=_MAX_CALLS,
         options=[
             ("grpc.max_receive_message_length", _BYTES_PER_ROW * _MAX_ROWS.value + (1 << 20)),
             ("grpc.max_send_message_length", -1),

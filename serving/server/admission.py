@@ -15,14 +15,14 @@ class Admission:
     """A bounded queue in front of a bounded number of requests that run.
 
     Args:
-      most_running: at once.
-      most_waiting: for their turn.
+      max_running: at once.
+      max_waiting: for their turn.
     """
 
-    def __init__(self, most_running: int, most_waiting: int):
-        self._running = threading.Semaphore(most_running)
-        self._places = threading.Semaphore(most_running + most_waiting)
-        self._text = f"the queue is full: {most_running} requests run and {most_waiting} wait"
+    def __init__(self, max_running: int, max_waiting: int):
+        self._running = threading.Semaphore(max_running)
+        self._places = threading.Semaphore(max_running + max_waiting)
+        self._text = f"the queue is full: {max_running} requests run and {max_waiting} wait"
 
     @contextlib.contextmanager
     def turn(self, seconds_left: float | None) -> Iterator[None]:

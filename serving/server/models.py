@@ -70,7 +70,7 @@ class _Version:
         self.num_running = 0
 
     def wants_loading(self, path: Path) -> bool:
-        """It was let go of and is wanted again, or failed and may do better now."""
+        """It was released and is wanted again, or failed and may do better now."""
         if self.state != State.END:
             return False
         changed = self.contents != _contents(path)
@@ -132,7 +132,7 @@ class Model:
                 self._condition.notify_all()
 
     def update(self) -> None:
-        """Loads the newest versions that do load, then lets go of what is no longer wanted."""
+        """Loads the newest versions that do load, then releases what is no longer wanted."""
         candidates = self.config.candidates()
         if not candidates and not self._said_empty:
             fields = {"model": self.config.name, "base_path": str(self.config.base_path)}
@@ -149,7 +149,7 @@ class Model:
                 version = self._load(number, path)
             if version.state == State.AVAILABLE:
                 good.append(number)
-        # Nothing is let go of before something takes its place.
+        # Nothing is released before something takes its place.
         for number in self.available if good else []:
             if number not in good:
                 self._unload(number)
@@ -160,7 +160,7 @@ class Model:
             self._unload(number)
 
     def wait_until_closed(self, seconds: float) -> bool:
-        """Waits until all that was let go of is freed; False if that takes longer."""
+        """Waits until all that was released is freed; False if that takes longer."""
         with self._condition:
             return self._condition.wait_for(lambda: not self._unloading(), seconds)
 

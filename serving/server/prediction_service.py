@@ -35,9 +35,9 @@ _CLIENTS_FAULTS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.DEADLINE_EX
 class Limits:
     """What a request may ask for."""
 
-    most_rows: int
+    max_rows: int
     """Rays or points."""
-    most_pixels: int
+    max_pixels: int
     """Of all pictures of a request together."""
 
 
@@ -97,7 +97,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             )
         _check_names(name, request, signature)
         inputs = {
-            key: to_array(key, request.inputs[key], spec, self._limits.most_rows)
+            key: to_array(key, request.inputs[key], spec, self._limits.max_rows)
             for key, spec in signature.inputs.items()
         }
         _check_lengths(inputs)
@@ -118,10 +118,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             return
         height, width = (inputs[key].astype(float).clip(0) for key in ("height", "width"))
         num_pixels = (height * width).sum()
-        if num_pixels > self._limits.most_pixels:
+        if num_pixels > self._limits.max_pixels:
             raise invalid(
                 f"found pictures of {num_pixels:.0f} pixels, more than the limit "
-                f"--max_pixels={self._limits.most_pixels}"
+                f"--max_pixels={self._limits.max_pixels}"
             )
 
     @contextlib.contextmanager

@@ -16,7 +16,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 _TAGS = [tf.saved_model.SERVING]
 _WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
-_MOST_WARM_UPS = 1000
+_MAX_WARM_UPS = 1000
 DEFAULT_SIGNATURE = "serving_default"
 """What a request without the name of a signature means."""
 
@@ -86,7 +86,7 @@ class Servable:
         path = self.path / _WARM_UP
         if not path.is_file():
             return 0
-        records = tf.data.TFRecordDataset(str(path)).take(_MOST_WARM_UPS).as_numpy_iterator()
+        records = tf.data.TFRecordDataset(str(path)).take(_MAX_WARM_UPS).as_numpy_iterator()
         logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
         for log in logs:
             kind = log.WhichOneof("log_type")

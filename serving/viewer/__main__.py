@@ -14,27 +14,27 @@ import threading
 
 from absl import flags
 
-from serving.client import flags as connection
-from serving.ports import MOST_PORT, address
+from serving.client import flags as client_flags
+from serving.ports import MAX_PORT, address
 from tfnerf import command_line
 
 _log = logging.getLogger("tfnerf.viewer")
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; loopback unless told.")
-_PORT = flags.DEFINE_integer("port", 8080, "Port of the page.", 1, MOST_PORT)
-flags.adopt_module_key_flags(connection)
+_PORT = flags.DEFINE_integer("port", 8080, "Port of the page.", 1, MAX_PORT)
+flags.adopt_module_key_flags(client_flags)
 _ROWS_PER_REQUEST = 2048
 """Few, so that little is done in vain when the camera moves."""
 
 
 def main() -> None:
-    """The command."""
-    with connection.open_client(rows_per_request=_ROWS_PER_REQUEST, patient=False) as client:
+    """Shows the page until SIGTERM or SIGINT."""
+    with client_flags.open_client(rows_per_request=_ROWS_PER_REQUEST, patient=False) as client:
         from serving.viewer.page import ScenePage
 
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        page = ScenePage(client, connection.model_name(), _HOST.value, _PORT.value)
+        page = ScenePage(client, client_flags.model_name(), _HOST.value, _PORT.value)
         _log.info("http://%s (Ctrl-C stops)", address(_HOST.value, _PORT.value))
         stop.wait()
         page.close()

@@ -20,14 +20,14 @@ from serving.viewer.refinement import Look, Refinement
 from tfnerf.images import color_depth, color_map, opaque_depth, to_8bit
 
 _SHOWN = ("color", "depth", "opacity")
-_LEAST_HEIGHT, _MOST_HEIGHT = 32, 1080
+_MIN_HEIGHT, _MAX_HEIGHT = 32, 1080
 """Of a picture, pixels."""
 _FIRST_HEIGHT = 256
 """Of the finest picture at first, unless the training images are higher."""
 _FIELDS_OF_VIEW = (0.02, 3.0)
 _ASPECTS = (0.1, 10.0)
 _JPEG_QUALITY = 90
-_LEAST_JPEG = 300
+_MIN_JPEG = 300
 """Height from which on pictures are sent as JPEG, pixels."""
 
 
@@ -42,7 +42,7 @@ class ScenePage:
 
     Raises:
       ServerError: the scene's server does not describe it.
-      UserError: the port cannot be had.
+      UserError: the port is not free.
     """
 
     def __init__(self, client: RenderClient, name: str, host: str, port: int):
@@ -97,10 +97,10 @@ class _Browser:
         self._shown = handle.gui.add_dropdown("Show", _SHOWN, initial_value=_SHOWN[0])
         self._height = handle.gui.add_slider(
             "Height",
-            _LEAST_HEIGHT,
-            _MOST_HEIGHT,
+            _MIN_HEIGHT,
+            _MAX_HEIGHT,
             step=1,
-            initial_value=int(np.clip(scene["height"], _FIRST_HEIGHT, _MOST_HEIGHT)),
+            initial_value=int(np.clip(scene["height"], _FIRST_HEIGHT, _MAX_HEIGHT)),
             hint="Of the finest picture, pixels",
         )
         self._status = handle.gui.add_markdown("")
@@ -139,7 +139,7 @@ class _Browser:
                 self._view, self._shown.value, self._scene["near"], self._scene["far"]
             )
             # JPEG's blotches would be enlarged with a small picture.
-            kind: Literal["png", "jpeg"] = "png" if len(picture) < _LEAST_JPEG else "jpeg"
+            kind: Literal["png", "jpeg"] = "png" if len(picture) < _MIN_JPEG else "jpeg"
             self._handle.scene.set_background_image(picture, kind, jpeg_quality=_JPEG_QUALITY)
 
 
@@ -188,7 +188,7 @@ def look_through(camera: viser.CameraHandle, height: int) -> Look | None:
         camera_to_world=pose,
         field_of_view=float(np.clip(camera.fov, *_FIELDS_OF_VIEW)),
         aspect=float(np.clip(camera.aspect, *_ASPECTS)),
-        height=int(np.clip(height, _LEAST_HEIGHT, _MOST_HEIGHT)),
+        height=int(np.clip(height, _MIN_HEIGHT, _MAX_HEIGHT)),
     )
 
 

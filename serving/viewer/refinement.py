@@ -19,7 +19,7 @@ _STILL_SECONDS = 0.2
 """A camera that did not move for so long is looked through in earnest."""
 _RETRY_SECONDS = 2.0
 """Until a server that failed is asked again."""
-_LEAST_HEIGHT = 16
+_MIN_HEIGHT = 16
 _FIRST_RATE = 10_000.0
 """Rays a second, until it is measured."""
 
@@ -57,7 +57,7 @@ class Refinement:
     Args:
       client: of the scene.
       show: called with each picture and the seconds that it took.
-      fail: called with a line of text when there is no picture to be had; it is tried again.
+      fail: called with a line of text when no picture can be made; it is tried again.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Refinement:
     def _heights(self, look: Look) -> list[int]:
         """Of the pictures, coarsest first."""
         num_rays = self._rays_per_second * _COARSE_SECONDS
-        coarse = max(_LEAST_HEIGHT, int(np.sqrt(num_rays / look.aspect)))
+        coarse = max(_MIN_HEIGHT, int(np.sqrt(num_rays / look.aspect)))
         heights = [look.height]
         while heights[0] >= 3 * coarse:
             heights.insert(0, heights[0] // 2)

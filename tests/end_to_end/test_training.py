@@ -141,7 +141,7 @@ def test_a_signal_saves_and_leaves_cleanly(
     wait_for((run / "metrics.jsonl").exists, process)
     process.send_signal(number)
     output = finish(process, 128 + number)
-    assert "the same command goes on from there" in output
+    assert "run the same command again to resume" in output
     assert "Traceback" not in output
     step = step_of(list_checkpoints(run / "checkpoints")[-1])
     assert f"stopped after step {step}" in output

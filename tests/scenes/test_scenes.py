@@ -144,7 +144,9 @@ def test_half_resolution_averages_colours(
         resize_straight_alpha=straight,
         white_background=True,
     )
-    colors = to_colors(scene.train.images[0], scene.train.level, white_background=True).numpy()
+    colors = to_colors(
+        scene.train.images[0], scene.train.white_level, white_background=True
+    ).numpy()
 
     def halved(values: np.ndarray) -> np.ndarray:
         return values.reshape(4, 2, 5, 2, -1).mean((1, 3))

@@ -30,7 +30,7 @@ _TABLE_FORMAT = flags.DEFINE_enum("table_format", "text", TABLE_FORMATS, "How to
 
 
 def main() -> None:
-    """The command."""
+    """Evaluates a run, or compares runs that were evaluated."""
     if _COMPARE.value and flags.FLAGS.run_dir:
         raise UserError("--run_dir and --compare: expected one of them")
     command_line.import_tensorflow()

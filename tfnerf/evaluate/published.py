@@ -107,7 +107,7 @@ def published_row(dataset: str, scene: str) -> PublishedRow | None:
 
 
 def differences(config: Config, step: int) -> list[str]:
-    """How a run differs from the paper's settings, a text a flag; empty for other data sets."""
+    """How a run differs from the paper's settings, one text per flag; empty for other data sets."""
     paper = PAPER_CONFIGS.get(config.scene.dataset)
     if paper is None:
         return []

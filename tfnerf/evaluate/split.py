@@ -35,7 +35,7 @@ from tfnerf.volume.image_renderer import Image
 
 _log = logging.getLogger(__name__)
 _FINISHED, _UNFINISHED = "metrics.json", ".unfinished.json"
-_MOST_ERROR = 0.25
+_MAX_ERROR = 0.25
 """The error that the brightest colour of an error map stands for."""
 
 
@@ -151,7 +151,7 @@ def _write_pictures(folder: Path, name: str, scene: Scene, image: Image, truth: 
     write_png(colors, truncated_to_8bit(image.rgb))
     depths = opaque_depth(image.depth, image.opacity, scene.far)
     write_png(depth, color_depth(depths, scene.near, scene.far))
-    write_png(error, color_map(color_error(image, truth) / _MOST_ERROR, "inferno"))
+    write_png(error, color_map(color_error(image, truth) / _MAX_ERROR, "inferno"))
 
 
 def _flat(quality: ViewQuality) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfnerf.geometry.poses import (
-    LEAST_CONVERGENCE,
+    MIN_CONVERGENCE,
     average_pose,
     look_along,
     meeting_point,
@@ -16,7 +16,7 @@ from tfnerf.geometry.poses import (
 
 _SPIRAL_TURNS = 2
 _SPIRAL_Z_RATE = 0.5
-_WIDEST_GAP = np.pi / 2
+_MAX_GAP = np.pi / 2
 """Cameras that leave a wider gap between their azimuths do not surround the scene."""
 
 
@@ -59,7 +59,7 @@ def orbit_around(poses: np.ndarray, num_poses: int) -> np.ndarray:
       ValueError: the cameras look the same way, or their directions cancel out.
     """
     center, convergence = meeting_point(poses)
-    if convergence < LEAST_CONVERGENCE:
+    if convergence < MIN_CONVERGENCE:
         raise ValueError("the cameras look the same way, so there is nothing to go around")
     up = normalized(poses[:, :, 1].mean(0))
     offsets = poses[:, :, 3] - center
@@ -80,7 +80,7 @@ def _swept_azimuths(azimuths: np.ndarray, num_poses: int) -> np.ndarray:
     gaps = np.diff(ends, append=ends[0] + 2 * np.pi)
     widest = int(np.argmax(gaps))
     phases = np.linspace(0, 2 * np.pi, num_poses, endpoint=False)
-    if gaps[widest] < _WIDEST_GAP:
+    if gaps[widest] < _MAX_GAP:
         return phases
     swept = 2 * np.pi - gaps[widest]
     return ends[(widest + 1) % len(ends)] + swept / 2 * (1 + np.sin(phases))

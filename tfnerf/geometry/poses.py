@@ -11,8 +11,8 @@ import numpy as np
 
 from tfnerf.errors import UserError
 
-_LEAST_LENGTH = 1e-9
-LEAST_CONVERGENCE = 0.03
+_MIN_LENGTH = 1e-9
+MIN_CONVERGENCE = 0.03
 """Optical axes nearer to parallel than this (`meeting_point`) meet nowhere in particular."""
 
 
@@ -115,6 +115,6 @@ def check_pose(matrix: Any, where: str) -> np.ndarray:
 def normalized(vector: np.ndarray) -> np.ndarray:
     """A vector [3] of length 1; ValueError if there is no telling where it points."""
     length = np.linalg.norm(vector)
-    if not length > _LEAST_LENGTH:
+    if not length > _MIN_LENGTH:
         raise ValueError("the directions of the cameras cancel out")
     return np.asarray(vector) / length

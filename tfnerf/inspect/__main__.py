@@ -22,7 +22,7 @@ _PICTURE = flags.DEFINE_string("picture", "inspect.png", "File to draw into.")
 
 
 def main() -> None:
-    """The command."""
+    """Prints what is found in a scene, and draws it."""
     command_line.import_tensorflow()
     from tfnerf.files import write_file
     from tfnerf.inspect.findings import inspect_scene

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfnerf.geometry.poses import LEAST_CONVERGENCE, meeting_point
+from tfnerf.geometry.poses import MIN_CONVERGENCE, meeting_point
 from tfnerf.inspect.matching import (
     Fit,
     Matches,
@@ -21,9 +21,9 @@ from tfnerf.inspect.matching import (
 )
 from tfnerf.scenes import Scene, Views
 
-_LEAST_MATCHES = 50
+_MIN_MATCHES = 50
 """Fewer points in common tell nothing."""
-_LEAST_SHARE = 0.3
+_MIN_SHARE = 0.3
 """Of matched points whose rays meet; chance alone makes up to 0.2."""
 _DISTORTIONS = (-0.3, -0.2, -0.15, -0.1, -0.05, 0.05, 0.1, 0.15, 0.2, 0.3)
 _BETTER = 0.92
@@ -60,7 +60,7 @@ class Inspection:
 def inspect_scene(scene: Scene) -> Inspection:
     """Looks at the photographs and cameras of a scene."""
     views = scene.train
-    grays = [small_gray(image, views.level) for image in views.images]
+    grays = [small_gray(image, views.white_level) for image in views.images]
     matches = match_views(views, grays)
     found = fit(matches, matches.cameras)
     sharpness = _sharpness(grays)
@@ -100,7 +100,7 @@ def _directions(views: Views) -> Finding:
     """Do the cameras look at something, or away from it?"""
     poses = views.cameras.camera_to_world.astype(np.float64)
     center, convergence = meeting_point(poses)
-    if convergence < LEAST_CONVERGENCE:
+    if convergence < MIN_CONVERGENCE:
         return Finding(True, "the cameras look the same way (a forward-facing capture)")
     offsets = center - poses[:, :, 3]
     distances = np.linalg.norm(offsets, axis=-1)
@@ -121,14 +121,14 @@ def _directions(views: Views) -> Finding:
 def _agreement(scene: Scene, matches: Matches, found: Fit) -> Finding:
     """Do rays through the same point meet?"""
     num_matches = len(found.gap)
-    if num_matches < _LEAST_MATCHES:
+    if num_matches < _MIN_MATCHES:
         return Finding(
             False,
             f"only {num_matches} points found that neighbouring views have in common, too few to "
             "check the poses with: little texture, little overlap, or poses of other images",
         )
     text = f"{found.share:.0%} of {num_matches} points that views have in common fit the poses"
-    if found.share >= _LEAST_SHARE:
+    if found.share >= _MIN_SHARE:
         return Finding(True, text)
     cameras = matches.cameras
     for other, meaning in (
@@ -142,7 +142,7 @@ def _agreement(scene: Scene, matches: Matches, found: Fit) -> Finding:
         ),
     ):
         share = fit(matches, other).share
-        if share > max(_LEAST_SHARE, 2 * found.share):
+        if share > max(_MIN_SHARE, 2 * found.share):
             return Finding(False, f"only {text}, and {share:.0%} {meaning}")
     return Finding(False, f"only {text}: are they those of these images, in this order?")
 
@@ -150,7 +150,7 @@ def _agreement(scene: Scene, matches: Matches, found: Fit) -> Finding:
 def _depths(scene: Scene, found: Fit) -> list[Finding]:
     """Do near and far enclose what is seen?"""
     depths = found.depths[found.fitting].ravel()
-    if len(depths) < _LEAST_MATCHES or found.share < _LEAST_SHARE:
+    if len(depths) < _MIN_MATCHES or found.share < _MIN_SHARE:
         return [Finding(True, f"near {scene.near:g} and far {scene.far:g} could not be checked")]
     nearest, farthest = np.percentile(depths, [1, 99])
     text = f"what is seen lies {nearest:.2f} to {farthest:.2f} from the cameras"
@@ -172,7 +172,7 @@ def _depths(scene: Scene, found: Fit) -> list[Finding]:
 
 def _lens(matches: Matches, found: Fit) -> list[Finding]:
     """Would another lens fit better?"""
-    if found.fitting.sum() < _LEAST_MATCHES or found.share < _LEAST_SHARE:
+    if found.fitting.sum() < _MIN_MATCHES or found.share < _MIN_SHARE:
         return []
     given = matches.cameras.distortion
     has = f"k1 is {given[:, 0].mean():.3g}" if given.any() else "no lens distortion given"

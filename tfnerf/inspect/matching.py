@@ -15,13 +15,13 @@ from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.poses import to_4x4, transformed
 from tfnerf.scenes import Views
 
-_LONGEST_SIDE = 480
+_MAX_SIDE = 480
 """Pixels of the images that are matched."""
 _NUM_VIEWS = 16
 _NUM_KEYPOINTS = 600
 _MAX_RATIO = 0.8
 """Of the distances of the best and the second best match."""
-_LEAST_PARALLAX = np.radians(1)
+_MIN_PARALLAX = np.radians(1)
 """Rays nearer to parallel than this do not tell where they meet."""
 FIT_PIXELS = 2.0
 """Rays that pass this close to each other meet, in pixels of the images that are matched."""
@@ -98,7 +98,7 @@ def fit(matches: Matches, cameras: Cameras) -> Fit:
     distance = np.linalg.norm(ends[1] - ends[0], axis=-1)
     focal = float(cameras.focal.mean())
     gap = focal * distance / np.maximum(np.abs(depths).sum(-1), 1e-12)
-    wide = determinant > a * c * np.sin(_LEAST_PARALLAX) ** 2
+    wide = determinant > a * c * np.sin(_MIN_PARALLAX) ** 2
     gap = np.where((depths > 0).all(-1) & wide, gap, np.inf)
     return Fit(gap, depths, (ends[0] + ends[1]) / 2)
 
@@ -111,7 +111,7 @@ def small_gray(image: np.ndarray, level: int) -> np.ndarray:
     if image.shape[-1] == 4:
         rgb = rgb * (image[..., 3:].astype(np.float32) / level)
     gray = rgb @ np.array([0.2126, 0.7152, 0.0722], np.float32)
-    factor = min(1.0, _LONGEST_SIDE / max(gray.shape))
+    factor = min(1.0, _MAX_SIDE / max(gray.shape))
     shape = [max(1, round(factor * side)) for side in gray.shape]
     return np.asarray(resize(gray, shape, anti_aliasing=factor < 1), np.float32)
 

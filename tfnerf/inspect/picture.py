@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLORS = {"train": "#1f77b4", "held out": "#ff7f0e"}
-_MOST_RAYS = 8
-_MOST_IMAGES = 6
+_MAX_RAYS = 8
+_MAX_IMAGES = 6
 
 
 def draw(inspection: Inspection) -> bytes:
@@ -32,7 +32,7 @@ def draw(inspection: Inspection) -> bytes:
         _draw_plan(axis, inspection, frame, vertical)
         axis.set_title(f"{scene.name} {title} (scene units)")
     axes[0].legend(loc="upper right")
-    _draw_images(below.subplots(1, _MOST_IMAGES), inspection)
+    _draw_images(below.subplots(1, _MAX_IMAGES), inspection)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     return buffer.getvalue()
@@ -65,7 +65,7 @@ def _draw_plan(axis: Axes, inspection: Inspection, frame: np.ndarray, vertical: 
         axis.plot(*positions.T, ".", color=_COLORS[name], label=f"{len(views)} {name}")
         axis.quiver(*positions.T, *ahead.T, color=_COLORS[name], width=0.003, scale=20)
     near, far = _world_range(scene)
-    for view in spread(len(scene.train), _MOST_RAYS):
+    for view in spread(len(scene.train), _MAX_RAYS):
         pose = scene.train.cameras.camera_to_world[view].astype(np.float64)
         ends = seen(pose[:, 3] - np.array([[near], [far]]) * pose[:, 2])
         label = f"rays, near {near:.2f} to far {far:.2f}" if view == 0 else None
@@ -84,7 +84,7 @@ def _world_range(scene: Scene) -> tuple[float, float]:
 def _draw_images(axes: np.ndarray, inspection: Inspection) -> None:
     scene, views = inspection.scene, inspection.scene.train
     by_sharpness = np.argsort(-inspection.sharpness)
-    shown = [by_sharpness[index] for index in spread(len(views), _MOST_IMAGES)]
+    shown = [by_sharpness[index] for index in spread(len(views), _MAX_IMAGES)]
     for axis in axes:
         axis.axis("off")
     for axis, view in zip(axes, shown):

@@ -40,7 +40,7 @@ _SMALLEST_PIECE = flags.DEFINE_float(
 
 
 def main() -> None:
-    """The command."""
+    """Writes mesh.ply and mesh.glb."""
     corners = _corners()
     command_line.import_tensorflow()
     from tfnerf.files import write_file

@@ -19,7 +19,7 @@ from tfnerf.volume.scene_renderer import SceneRenderer
 _HALF_SIZE = 0.5
 """Of the box that is searched, as a fraction of the cameras' mean distance."""
 _POINTS_PER_CHUNK = 1 << 16
-_LEAST_SURVEY = 64
+_MIN_SURVEY = 64
 """Voxels a side of the grid that tells where something is."""
 
 
@@ -55,7 +55,7 @@ def build_mesh(
     if renderer.warp is not None and bounds is not None:
         raise UserError("--bounds: the scene was trained in NDC, which has its own")
     search = bounds or _search_box(scene)
-    box = occupied_box(density, search, threshold, max(_LEAST_SURVEY, resolution // 2))
+    box = occupied_box(density, search, threshold, max(_MIN_SURVEY, resolution // 2))
     if box is None:
         raise UserError(
             f"--density_threshold={threshold:g}: nothing is so dense between {search.low} and "

@@ -82,7 +82,7 @@ def extract_surface(
       density: to be asked at the corners of voxels, one layer at a time.
       grid: where to look.
       threshold: the density of the surface.
-      progress: told of corners done.
+      progress: called with the number of corners done.
     """
     vertices: list[np.ndarray] = []
     faces: list[np.ndarray] = []

@@ -74,7 +74,7 @@ class Conversion(NamedTuple):
 
     config: Config
     left_out: list[str]
-    """What has no counterpart, a text a key."""
+    """What has no counterpart, one text per key."""
 
 
 def convert(path: Path) -> Conversion:

@@ -19,8 +19,8 @@ import numpy as np
 from tfnerf.errors import UserError, first_line
 from tfnerf.settings import Config, NetworkSettings
 
-_MOST_BYTES = 1 << 30
-_MOST_ARRAYS = 200
+_MAX_BYTES = 1 << 30
+_MAX_ARRAYS = 200
 _OBJECT_DTYPES = ("O", "O8")
 _DTYPES = ("f4", "f8")
 _NUMPY_INTERNALS = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -34,7 +34,7 @@ def read_weights(path: Path) -> list[np.ndarray]:
     """
     try:
         size = path.stat().st_size
-        if size > _MOST_BYTES:
+        if size > _MAX_BYTES:
             raise UserError(f"{path}: found {size} bytes, expected weights of less than a gigabyte")
         with open(path, "rb") as file:
             arrays = _read_object_array(file)
@@ -160,8 +160,8 @@ def _read_object_array(file: BinaryIO) -> list[np.ndarray]:
     if not isinstance(outer, _Array):
         raise ValueError("expected an array")
     elements = _content(outer, _OBJECT_DTYPES)
-    if len(elements) > _MOST_ARRAYS:  # they may all be the same one, and each is copied
-        raise ValueError(f"found {len(elements)} arrays, expected at most {_MOST_ARRAYS}")
+    if len(elements) > _MAX_ARRAYS:  # they may all be the same one, and each is copied
+        raise ValueError(f"found {len(elements)} arrays, expected at most {_MAX_ARRAYS}")
     if len(elements) != shape[0]:
         raise ValueError(f"found {len(elements)} arrays, expected {shape[0]}")
     return [_to_numpy(element) for element in elements]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tfnerf.scenes import Scene
     from tfnerf.settings import SceneSettings
 
-_MOST_TIMES_LARGER = 16
+_MAX_RESOLUTION_FACTOR = 16
 _log = logging.getLogger("tfnerf.render")
 _CAMERA_PATH = flags.DEFINE_enum(
     "camera_path",
@@ -52,13 +52,13 @@ _FROZEN_CAMERA = flags.DEFINE_bool(
 
 
 def main() -> None:
-    """The command."""
+    """Renders frames and videos along a path."""
     if _KEYFRAMES.value and _CAMERA_PATH.value != "auto":
         raise UserError("--camera_path and --keyframes: expected one of them")
-    if not 0 < _RESOLUTION_FACTOR.value <= _MOST_TIMES_LARGER:
+    if not 0 < _RESOLUTION_FACTOR.value <= _MAX_RESOLUTION_FACTOR:
         raise UserError(
             f"--resolution_factor={_RESOLUTION_FACTOR.value}: expected more than 0 and at most "
-            f"{_MOST_TIMES_LARGER}"
+            f"{_MAX_RESOLUTION_FACTOR}"
         )
     command_line.import_tensorflow()
     from tfnerf.render.frames import render_path

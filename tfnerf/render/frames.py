@@ -35,7 +35,7 @@ VIDEOS = ("rgb", "depth", "disparity")
 _PATH_FILE = "path.json"
 _NUM_PREVIEWS, _PREVIEW_SIZE = 5, 32
 """Small renderings that tell which depths there are."""
-_LEAST_OPACITY = 0.5
+_MIN_OPACITY = 0.5
 """What is more transparent says nothing of depth."""
 _SMALLEST = 1e-6
 """What is divided by is not smaller."""
@@ -70,7 +70,7 @@ def render_path(
     Args:
       renderer: of the scene.
       scene: that the cameras look at.
-      cameras: one a frame.
+      cameras: one per frame.
       folder: to write to.
       frames_per_second: of the videos.
       frozen_camera: every frame is seen from the first camera, in the colours that surfaces show
@@ -169,7 +169,7 @@ def _depth_range(renderer: ImageRenderer, scene: Scene, cameras: Cameras) -> Ran
     previews = [renderer(small, index) for index in spread(len(cameras), _NUM_PREVIEWS)]
     opacity = np.concatenate([image.opacity.ravel() for image in previews])
     depth = np.concatenate([image.depth.ravel() for image in previews])
-    seen = opacity > _LEAST_OPACITY
+    seen = opacity > _MIN_OPACITY
     if not seen.any():
         return Range(*scene.depth_bounds)
     low, high = np.percentile(in_scene_units(depth[seen] / opacity[seen], scene), [1, 99])

@@ -61,7 +61,7 @@ def _load_split(folder: Path, skip: int) -> Views:
     focal = _read_focal(folder / "intrinsics.txt", height)
     return Views(
         images=images,
-        level=255,
+        white_level=255,
         cameras=Cameras.pinhole(_read_poses(pose_paths), height, width, focal),
         names=names_of(image_paths),
         indices=skip * np.arange(len(images)),

@@ -77,7 +77,7 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
     focal = float(size[2] / settings.factor)
     views = Views(
         images=images,
-        level=255,
+        white_level=255,
         cameras=Cameras.pinhole(normalized.poses, height, width, focal),
         names=names_of(image_paths),
     )

@@ -17,7 +17,7 @@ from tfnerf.geometry.paths import (
     spiral_path,
 )
 from tfnerf.geometry.poses import (
-    LEAST_CONVERGENCE,
+    MIN_CONVERGENCE,
     average_pose,
     meeting_point,
     relative_to,
@@ -34,7 +34,7 @@ _BLENDER_LIKE = ("blender", "tiny_nerf", "builtin")
 def default_path(scene: Scene) -> str:
     """Spiral before a forward-facing scene, orbit around any other."""
     _, convergence = meeting_point(_captured_poses(scene))
-    return "spiral" if scene.ndc or convergence < LEAST_CONVERGENCE else "orbit"
+    return "spiral" if scene.ndc or convergence < MIN_CONVERGENCE else "orbit"
 
 
 def path_cameras(scene: Scene, settings: SceneSettings, name: str, num_frames: int) -> Cameras:

@@ -20,7 +20,7 @@ class Views:
 
     images: np.ndarray
     """[V, H, W, 3 or 4], unsigned integers; the fourth channel is alpha, not premultiplied."""
-    level: int
+    white_level: int
     """The integer that stands for 1 in `images`."""
     cameras: Cameras
     names: tuple[str, ...]
@@ -131,7 +131,7 @@ def to_colors(pixels: Any, level: int, *, white_background: bool) -> tf.Tensor:
 def true_colors(scene: Scene, views: Views, index: int) -> np.ndarray:
     """What the camera of a view saw, [H, W, 3] float32, on the background of the scene."""
     pixels = views.images[index]
-    return np.asarray(to_colors(pixels, views.level, white_background=scene.white_background))
+    return np.asarray(to_colors(pixels, views.white_level, white_background=scene.white_background))
 
 
 def spread(num_views: int, num_wanted: int) -> np.ndarray:

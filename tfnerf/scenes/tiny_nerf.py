@@ -25,7 +25,7 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
     height, width = images.shape[1:3]
     views = Views(
         images=np.rint(images * _LEVEL).astype(np.uint16),
-        level=_LEVEL,
+        white_level=_LEVEL,
         cameras=Cameras.pinhole(poses, height, width, focal),
         names=tuple(f"{index:03d}" for index in range(len(images))),
     )

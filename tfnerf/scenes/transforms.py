@@ -16,7 +16,7 @@ import numpy as np
 from tfnerf.errors import UserError
 from tfnerf.files import read_json
 from tfnerf.geometry.cameras import Cameras, distort, undistort
-from tfnerf.geometry.poses import LEAST_CONVERGENCE, check_pose, meeting_point
+from tfnerf.geometry.poses import MIN_CONVERGENCE, check_pose, meeting_point
 from tfnerf.scenes.files import (
     names_of,
     read_frames,
@@ -90,7 +90,7 @@ def normalize(poses: np.ndarray, settings: SceneSettings, path: Path) -> Normali
       UnknownRangeError: the cameras all look the same way, and --near and --far are not given.
     """
     point, convergence = meeting_point(poses)
-    if convergence < LEAST_CONVERGENCE:
+    if convergence < MIN_CONVERGENCE:
         if settings.near is None or settings.far is None:
             raise UnknownRangeError(
                 f"{path}: the cameras look the same way, so near and far cannot be told from "

@@ -16,7 +16,7 @@ _log = logging.getLogger("tfnerf.train")
 
 
 def main() -> int:
-    """The command; returns its exit status."""
+    """Trains; returns the exit status."""
     config = config_from_flags()
     # Here, so that --help and mistakes in flags need not wait for TensorFlow.
     command_line.import_tensorflow()

@@ -87,7 +87,9 @@ class TrainingBatches:
         seed, batch_size = self._training.seed, self._training.batch_size
         return Batch(
             rays=cameras.rays(view, row, column, pixel_centers=scene.pixel_centers),
-            colors=to_colors(pixels, scene.train.level, white_background=scene.white_background),
+            colors=to_colors(
+                pixels, scene.train.white_level, white_background=scene.white_background
+            ),
             draws=self._sampler.draw(BatchRows(seed, step, batch_size, first, count)),
         )
 

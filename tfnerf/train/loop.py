@@ -28,14 +28,14 @@ from tfnerf.volume.image_renderer import ImageRenderer
 _log = logging.getLogger(__name__)
 _SECONDS_PER_CALL = 1.0
 """How long a call into the graph may take: until then nothing is shown and no signal answered."""
-_MOST_STEPS_PER_CALL = 100
+_MAX_STEPS_PER_CALL = 100
 
 
 class InterruptedRunError(Exception):
     """The run was asked to stop, and has saved a checkpoint."""
 
     def __init__(self, step: int, number: int):
-        super().__init__(f"stopped after step {step}; the same command goes on from there")
+        super().__init__(f"stopped after step {step}; run the same command again to resume")
         self.exit_status = 128 + number
 
 
@@ -239,7 +239,7 @@ def _steps_per_call(seconds_per_step: float) -> int:
     """How many steps the graph does before the host looks again."""
     if seconds_per_step == 0:
         return 1
-    return int(np.clip(_SECONDS_PER_CALL / seconds_per_step, 1, _MOST_STEPS_PER_CALL))
+    return int(np.clip(_SECONDS_PER_CALL / seconds_per_step, 1, _MAX_STEPS_PER_CALL))
 
 
 def _steps_until_due(step: int, settings: TrainingSettings) -> int:
@@ -274,6 +274,6 @@ def _diverged(step: int, folder: RunFolder) -> str:
     saved = list_checkpoints(folder.checkpoints)
     good = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
     return (
-        f"step {step}: the loss or a gradient is not finite; {good}. Begin again with another "
+        f"step {step}: the loss or a gradient is not finite; {good}. Restart with another "
         "--experiment and a lower --learning_rate or --learning_rate_warmup_steps=1000"
     )

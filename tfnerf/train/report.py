@@ -142,7 +142,7 @@ class TrainingReport:
         self._warned = True
         _log.warning(
             "step %d: every ray shows the background (PSNR %.1f dB): the networks have collapsed "
-            "and will not recover. Stop and begin again with another --experiment and one of: "
+            "and will not recover. Stop, and restart with another --experiment and one of: "
             "another --seed; --batching=one_image --center_crop_steps=500; "
             "--learning_rate_warmup_steps=1000; --density_noise_std=1; a lower --learning_rate",
             step,

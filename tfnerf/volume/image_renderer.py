@@ -98,7 +98,7 @@ class ImageRenderer:
           viewdirs_of: index of the camera whose view directions give the colours; None: `view`.
 
         Raises:
-          UserError: the networks answer with what is no colour.
+          UserError: the networks answer with colours that are not finite.
         """
         num_rays = cameras.height * cameras.width
         chunk = min(self._rays_per_chunk, num_rays)
