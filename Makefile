@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_PORT ?= 8599
 
-.PHONY: demo gallery test lint setup clean
+.PHONY: demo gallery test test-fast lint setup clean
 
 demo: setup
 	$(BIN)/python -m tfnerf.train --flagfile=configs/demo.txt
@@ -33,6 +33,9 @@ gallery: demo
 # Two files at a time: most of a test's time goes by in starting processes.
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-fast: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" -q
 
 lint: setup
 	$(BIN)/ruff check .
