@@ -61,7 +61,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="b.txt: cannot be written: No such file or directory"):
+    with pytest.raises(UserError, match=r"b\.txt: cannot be written: No such file or directory"):
         write_file(tmp_path / "none" / "b.txt", "text")
 
 
