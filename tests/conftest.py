@@ -24,6 +24,17 @@ tf.config.set_logical_device_configuration(
 )
 
 
+SLOW = ("end_to_end", "live", "serving", "inspect")
+"""Folders of tests that start processes, or look at many photographs."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks them, for `make test-fast`; single tests elsewhere are marked where they are."""
+    for item in items:
+        if item.path.parent.name in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Random numbers, the same in each test."""

@@ -8,6 +8,8 @@ import pytest
 from commands import finish, start
 from trained import make_run
 
+pytestmark = pytest.mark.slow
+
 
 def hidden(folder: Path, module: str) -> dict[str, str]:
     """An environment in which a module is as if it were not installed."""

@@ -18,6 +18,8 @@ from tfnerf.runs.trained import TrainedRun
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_quick_start_in_python_renders_a_view(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "runs" / "demo")

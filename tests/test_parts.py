@@ -36,6 +36,8 @@ from tfnerf.volume.image_renderer import ImageRenderer
 
 PARTS = {"field": "sphere", "sampler": "uniform"}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,7 @@ def times(folder: Path) -> dict[str, int]:
     }
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_done_again_only_for_other_weights(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     evaluate_split(TrainedRun.load(str(folder)), "test")

@@ -323,6 +323,7 @@ def test_no_xla_and_no_random_numbers_in_the_graph(tmp_path: Path) -> None:
     assert not [name for name in operations if "Random" in name or "PyFunc" in name]
 
 
+@pytest.mark.slow
 def test_saved_model_cli_runs_it(tmp_path: Path) -> None:
     folder = save(tmp_path / "1", renderer_of(scene_of("blender")), scene_of("blender"))
     tool = Path(sys.executable).with_name("saved_model_cli")
@@ -350,6 +351,7 @@ print(Servable(pathlib.Path(sys.argv[1])).warm_up(), "signatures ran")
 """
 
 
+@pytest.mark.slow
 def test_every_signature_runs_where_xla_is_disabled(tmp_path: Path) -> None:
     folder = save(tmp_path / "1", renderer_of(scene_of("blender")), scene_of("blender"))
     description = {"camera_path": {"camera_to_world": orbit_path(1)}, "focal": 20.0}
@@ -379,6 +381,7 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_an_exported_run_is_complete(run_export: RunExport) -> None:
     path = run_export()
     servable = Servable(path)
@@ -417,6 +420,7 @@ def test_an_exported_run_is_complete(run_export: RunExport) -> None:
         servable.run(request.model_spec.signature_name, inputs)
 
 
+@pytest.mark.slow
 def test_fewer_samples_are_recorded_and_used(run_export: RunExport) -> None:
     servable = Servable(run_export(num_coarse_samples=4, num_fine_samples=3))
     text = servable.run("describe_scene", {"index": np.zeros(1, np.int32)})["scene"][0]
@@ -424,6 +428,7 @@ def test_fewer_samples_are_recorded_and_used(run_export: RunExport) -> None:
     assert (scene["num_coarse_samples"], scene["num_fine_samples"]) == (4, 3)
 
 
+@pytest.mark.slow
 def test_versions_are_numbered_and_never_replaced(run_export: RunExport) -> None:
     path = run_export(version=next_version(run_export.base) + 5)
     before = path.stat().st_mtime_ns
@@ -494,6 +499,7 @@ def test_a_keras_model_as_an_attribute_would_be_noticed(tmp_path: Path) -> None:
         check_version(tmp_path / "1", renderer_of(scene), scene, rays)
 
 
+@pytest.mark.slow
 def test_a_killed_export_is_never_seen(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     base = tmp_path / "models" / "disc"
@@ -547,6 +553,7 @@ def test_two_exports_do_not_write_to_one_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["moved", "ndc"])
 def test_a_sharp_scene_in_a_world_of_its_own_is_exported(tmp_path: Path, kind: str) -> None:
     # Coordinates are rounded on the way from the world, and sharp scenes feel it: the samples of
@@ -569,6 +576,7 @@ def test_a_world_too_far_for_32_bits_is_not_exported(tmp_path: Path) -> None:
         check_version(path, renderer, scene, rays_of(scene, 100))
 
 
+@pytest.mark.slow
 def test_what_was_trained_in_mixed_precision_is_served_in_float32(tmp_path: Path) -> None:
     """Eager and in a graph bfloat16 is rounded at different places, and answers would differ."""
     config = small_config(mixed_precision=True)

@@ -299,6 +299,7 @@ def test_test_views_can_be_read_alone(blender: Path) -> None:
     assert list(scene.splits) == ["test"]
 
 
+@pytest.mark.slow
 def test_builtin_scene_is_deterministic_and_shows_its_solids() -> None:
     settings = SceneSettings(dataset="builtin", white_background=True)
     one, other = (load_scene(settings, ("train",)) for _ in range(2))

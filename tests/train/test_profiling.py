@@ -23,6 +23,7 @@ def weights(folder: RunFolder) -> dict[str, np.ndarray]:
     return {name: reader.get_tensor(name) for name in names}
 
 
+@pytest.mark.slow
 def test_a_profile_of_some_steps_is_written_and_changes_nothing_else(tmp_path: Path) -> None:
     results = []
     for steps in ("", "3,7"):

@@ -60,6 +60,7 @@ def test_several_steps_in_one_call_equal_single_steps() -> None:
     np.testing.assert_allclose(sums.loss, sum(losses), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", ["off", "on"])
 @pytest.mark.parametrize("batching", ["all_images", "one_image"])
 def test_two_devices_train_like_one(jit_compile: str, batching: str) -> None:
@@ -89,6 +90,7 @@ def test_two_devices_sum_to_the_gradient_of_one() -> None:
     np.testing.assert_allclose(moved[0], moved[1], atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rays_per_chunk", [1, 10, 40])
 def test_chunks_need_less_memory_and_change_nothing(rays_per_chunk: int) -> None:
     """64 rays as 64, 8 and 2 chunks of equal size."""
