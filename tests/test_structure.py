@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,3 +108,15 @@ def test_only_commands_read_flags() -> None:
         "serving.client.flags",
         "serving.pem",
     }
+
+
+def test_every_folder_of_code_is_a_package_that_git_knows() -> None:
+    """What setuptools does not find is not installed, and works from a checkout only."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("no checkout of git")
+    files = set(listed.stdout.splitlines())
+    for module, path in modules("tfnerf", "export", "serving").items():
+        file = str(path.relative_to(ROOT))
+        assert file in files, f"{module}: git does not know {file}"
+        assert str(Path(file).with_name("__init__.py")) in files, module

@@ -1,0 +1,1 @@
+"""Run folders: how they begin, what is in them, reading them again."""
