@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from small import small_model
 
-from tfnerf.runs.checkpoints import Checkpoints, list_checkpoints, step_of
 from tfnerf.errors import UserError
+from tfnerf.runs.checkpoints import Checkpoints, list_checkpoints, step_of
 
 
 class Run:

@@ -8,10 +8,10 @@ from importlib import metadata
 from pathlib import Path
 
 import tfnerf
-from tfnerf.runs.checkpoints import list_checkpoints, step_of
-from tfnerf.flags import read_flagfile, to_flagfile
 from tfnerf.errors import UserError
 from tfnerf.files import make_folder, write_file
+from tfnerf.flags import read_flagfile, to_flagfile
+from tfnerf.runs.checkpoints import list_checkpoints, step_of
 from tfnerf.runs.folder import RunFolder
 from tfnerf.settings import Config, flag_settings, flag_text
 
