@@ -24,9 +24,11 @@ _FILE_NAME = "checkpoint"
 
 
 Variables = dict[str, Sequence[Any]]
-"""Name to the Keras variables saved under it, for example "model" and "optimizer". They are saved in
-a flat list, because `tf.train.Checkpoint` silently leaves out layers that a Keras model keeps in a
-list."""
+"""Name to the Keras variables saved under it, for example "model" and "optimizer".
+
+They are saved in a flat list, because `tf.train.Checkpoint` silently leaves out layers that a Keras
+model keeps in a list.
+"""
 
 
 class Checkpoints:
