@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import tensorflow as tf
@@ -20,8 +21,12 @@ _PICTURE_FRACTION = 0.25
 _BYTES_PER_FLOAT = 4
 
 
+@functools.cache
 def all_devices() -> tf.distribute.Strategy:
-    """A strategy over the GPUs of this machine where there are several; else the default one."""
+    """A strategy over the GPUs of this machine where there are several; else the default one.
+
+    Always the same, because networks that one strategy made cannot be used by another.
+    """
     gpus = tf.config.list_logical_devices("GPU")
     if len(gpus) > 1:
         return tf.distribute.MirroredStrategy([device.name for device in gpus])
