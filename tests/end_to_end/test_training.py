@@ -291,8 +291,10 @@ def test_a_signal_to_one_worker_stops_both(tmp_path: Path) -> None:
     assert all(f"stopped after step {step}" in output for output in outputs)
 
 
-def test_workers_with_different_flags_are_refused(tmp_path: Path) -> None:
-    workers = start_two_workers(tmp_path, 100, [], ["--learning_rate=1e-2"])
+@pytest.mark.parametrize("flag", ["--learning_rate=1e-2", "--nopixel_centers"])
+def test_workers_with_different_flags_are_refused(tmp_path: Path, flag: str) -> None:
+    """Those of the scene too."""
+    workers = start_two_workers(tmp_path, 100, [], [flag])
     outputs = [finish(worker, 1) for worker in workers]
     assert any("flags (as a checksum): found" in output for output in outputs)
 
