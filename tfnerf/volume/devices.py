@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess
 
 import tensorflow as tf
 
@@ -19,6 +20,8 @@ _MEMORY_FRACTION = 0.25
 _PICTURE_FRACTION = 0.25
 """Of what a point takes in training: nothing is kept for gradients."""
 _BYTES_PER_FLOAT = 4
+_UNKNOWN_GPU_BYTES = 8 << 30
+"""Of a GPU whose driver tells nothing."""
 
 
 @functools.cache
@@ -65,7 +68,15 @@ def _rays_that_fit(sampler: Sampler, field: Field, *, fraction: float) -> int:
 def _memory_bytes() -> int:
     """Of the smallest GPU, or of the machine where there is none."""
     if tf.config.list_physical_devices("GPU"):
-        with tf.compat.v1.Session(graph=tf.Graph()) as session:
-            devices = session.list_devices()
-        return min(d.memory_limit_bytes for d in devices if d.device_type == "GPU")
+        return _gpu_memory_bytes()
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _gpu_memory_bytes() -> int:
+    """As the driver tells: TensorFlow knows only what it has not yet taken itself."""
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        return min(int(mebibytes) << 20 for mebibytes in found.stdout.split())
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return _UNKNOWN_GPU_BYTES
