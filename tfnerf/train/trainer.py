@@ -81,13 +81,12 @@ class Trainer:
         self.renderer = SceneRenderer.of(scene, self.model, config.rendering)
         self._batches = TrainingBatches(scene, self.renderer.sampler, config.training)
         self._loss_names = ("final", *self.renderer.sampler.loss_names)
-        self.rays_per_chunk = training_rays_per_chunk(
+        rays_per_chunk = training_rays_per_chunk(
             config.rendering, self.renderer.sampler, self.model.final
         )
         self._rays_per_replica = batch_size // num_replicas
         self._num_chunks = _smallest_divisor(
-            self._rays_per_replica,
-            at_least=math.ceil(self._rays_per_replica / self.rays_per_chunk),
+            self._rays_per_replica, at_least=math.ceil(self._rays_per_replica / rays_per_chunk)
         )
         if uses_xla(config.rendering):
             # Only what is inside a replica compiles: XLA knows no reduction over CPU devices.
@@ -95,8 +94,6 @@ class Trainer:
         else:
             self._loss_and_gradients = self.loss_and_gradients
         self._run = tf.function(self._run_in_graph)
-        self.num_calls = 0
-        """Into the graph."""
 
     @property
     def step(self) -> int:
@@ -119,7 +116,6 @@ class Trainer:
         num_done, sums, shared = self._run(
             tf.constant(num_steps), tf.constant([seconds_per_step, float(stop)])
         )
-        self.num_calls += 1
         seconds_per_step, stop_votes = shared.numpy().tolist()
         statistics = self._named(sums.numpy().tolist())
         return Progress(int(num_done), statistics, seconds_per_step, stop_votes > 0)
