@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from export.check import check_version, render_in_process
 from export.scene_description import describe_scene
-from export.served_scene import ServedScene
+from export.served_scene import ServedScene, stored
 from export.versions import new_version, next_version
 from export.warm_up import write_warm_up
 from tfnerf.errors import UserError, first_line
@@ -98,7 +98,7 @@ def _as_served(run: TrainedRun, settings: RenderSettings, dtype: tf.DType) -> Ne
     """The networks with weights as they will be stored, computing in float32."""
     model = make_model(run.config.replaced(mixed_precision=False), step=run.step)
     for variable, trained in zip(model.variables, run.model.variables):
-        variable.assign(tf.cast(tf.cast(trained.value, dtype), variable.dtype))
+        variable.assign(tf.cast(stored(trained.value, dtype), variable.dtype))
     # Without fine samples only the coarse network is asked.
     return model if settings.num_fine_samples else NeRF(model.coarse)
 

@@ -54,7 +54,7 @@ class ServedScene(tf.Module):
         # A Keras model as an attribute would be saved in a way that TF Serving cannot load.
         # Variables are: each once. The networks are evaluated with them in the place of their own.
         self.variables_of_model = [
-            tf.Variable(_stored(variable.value, dtype), trainable=False)
+            tf.Variable(stored(variable.value, dtype), trainable=False)
             for variable in renderer.model.variables
         ]
         self._renderer = renderer
@@ -239,8 +239,8 @@ class ServedScene(tf.Module):
         )
 
 
-def _stored(value: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Floats in the given type; what counts or chooses stays as it is."""
+def stored(value: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """A variable's value as it is stored: floats in a type, what counts or chooses as it is."""
     return tf.cast(value, dtype) if value.dtype.is_floating else value
 
 

@@ -41,7 +41,8 @@ def define_run_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_integer(
         "rays_per_chunk",
         None,
-        "Rays rendered at a time; less needs less memory. Default: as in training.",
+        "Rays rendered at a time; fewer need less memory. Default: what the flags of the run say, "
+        "else as many as fit.",
         lower_bound=1,
         flag_values=flag_values,
     )

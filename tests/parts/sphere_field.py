@@ -15,8 +15,8 @@ from tfnerf.settings import Config
 class SphereField(Field):
     """A ball of one colour, whose radius, colour and softness are learned, and which fades in time.
 
-    Its colour is worked out once per ray, its radius learns at a rate of its own, and it counts how
-    often it was made: a variable that no gradient reaches.
+    Its colour is worked out once per ray, its radius learns at a rate of its own, and two variables
+    are reached by no gradient: how hard it is, and a whole number that bfloat16 does not hold.
     """
 
     colors_rays = True
@@ -28,6 +28,13 @@ class SphereField(Field):
         self.hardness = self.add_weight(
             shape=[1], initializer=keras.initializers.Constant(5.0), name="h", trainable=False
         )
+        self.whole = self.add_weight(
+            shape=[1],
+            dtype="int32",
+            initializer=keras.initializers.Constant(1001),
+            trainable=False,
+            name="whole",
+        )
         self.built = True
 
     def call(
@@ -37,6 +44,8 @@ class SphereField(Field):
         density_noise: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         density = tf.nn.softplus(self.hardness * (self.radius - tf.norm(points, axis=-1)))
+        # Twice as dense at every odd number.
+        density *= tf.cast(1 + self.whole.value % 2, tf.float32)
         if conditions is not None:
             density *= 1 - conditions["time"]
         return density, tf.broadcast_to(self.tone, tf.shape(points))
