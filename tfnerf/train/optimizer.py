@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -12,58 +11,111 @@ from tfnerf.fields.field import RateGroup
 from tfnerf.settings import TrainingSettings
 from tfnerf.train.schedule import DecayWithWarmup
 
+_EPSILON = 1e-7
+
 
 class GroupedAdam:
     """One Adam (Kingma and Ba 2015) per group, all at the same step.
 
+    Each weight is updated by one kernel, where Keras would pass over large planes a dozen times.
+
     Args:
       groups: at least one.
       settings: the learning rate that the groups' rates multiply, and how it changes.
+      restart: step at which the moments are zero.
     """
 
-    def __init__(self, groups: Sequence[RateGroup], settings: TrainingSettings):
-        self._groups = groups
-        self._adams = [_make_adam(group, settings) for group in groups]
+    def __init__(
+        self, groups: Sequence[RateGroup], settings: TrainingSettings, *, restart: int = 0
+    ):
+        self._adams = [_Adam(group, settings, restart) for group in groups]
 
     @property
     def trained(self) -> list[keras.Variable]:
         """The weights of all groups, in their order."""
-        return [variable for group in self._groups for variable in group.variables]
+        return [weight for adam in self._adams for weight in adam.group.variables]
 
     @property
-    def variables(self) -> list[Any]:
+    def variables(self) -> list[keras.Variable]:
         """What a checkpoint has to hold: steps and moments."""
         return [variable for adam in self._adams for variable in adam.variables]
 
     @property
     def step(self) -> tf.Tensor:
-        """Steps done, scalar int."""
-        return tf.convert_to_tensor(self._adams[0].iterations.value)
+        """Steps done, scalar int64."""
+        return tf.convert_to_tensor(self._adams[0].step.value)
 
     @property
     def learning_rate(self) -> float:
         """Of the first group at the next step."""
-        return float(self._adams[0].learning_rate)
+        return float(self._adams[0].schedule(self.step))
 
     def start_at(self, step: int) -> None:
         """Makes as if so many steps were done, with moments of zero."""
         for adam in self._adams:
-            adam.iterations.assign(step)
+            adam.step.assign(step)
 
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        """One step along gradients in the order of `trained`; Keras sums them over the replicas."""
-        rest = list(gradients)
-        for adam, group in zip(self._adams, self._groups):
-            own, rest = rest[: len(group.variables)], rest[len(group.variables) :]
-            adam.apply(own, group.variables)
+        """One step of a replica along gradients in the order of `trained`, summed over replicas."""
+        replica = tf.distribute.get_replica_context()
+        rest = list(replica.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients)))
+        for adam in self._adams:
+            count = len(adam.group.variables)
+            adam.apply(rest[:count])
+            rest = rest[count:]
 
 
-def _make_adam(group: RateGroup, settings: TrainingSettings) -> keras.optimizers.Adam:
-    schedule = DecayWithWarmup(
-        group.rate * settings.learning_rate,
-        settings.learning_rate_decay_steps,
-        settings.learning_rate_warmup_steps,
-    )
-    adam = keras.optimizers.Adam(schedule, beta_1=group.beta_1, beta_2=group.beta_2)
-    adam.build(group.variables)
-    return adam
+class _Adam:
+    """The steps and moments of one group."""
+
+    def __init__(self, group: RateGroup, settings: TrainingSettings, restart: int):
+        self.group = group
+        self._restart = restart
+        self.schedule = DecayWithWarmup(
+            group.rate * settings.learning_rate,
+            settings.learning_rate_decay_steps,
+            settings.learning_rate_warmup_steps,
+        )
+        self.step = keras.Variable(
+            0, dtype="int64", trainable=False, aggregation="only_first_replica", name="step"
+        )
+        self._moments = [
+            tuple(
+                keras.Variable(
+                    initializer=keras.initializers.Zeros(),
+                    shape=weight.shape,
+                    dtype=weight.dtype,
+                    trainable=False,
+                    name=name,
+                )
+                for name in ("momentum", "velocity")
+            )
+            for weight in group.variables
+        ]
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """In the order of Keras' Adam, whose checkpoints can be read so."""
+        return [self.step, *(moment for moments in self._moments for moment in moments)]
+
+    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
+        """One step along gradients [...] of the weights."""
+        count = tf.cast(self.step.value + 1 - self._restart, tf.float32)
+        _, _, beta_1, beta_2 = self.group
+        rate = self.schedule(self.step.value)
+        for weight, (momentum, velocity), gradient in zip(
+            self.group.variables, self._moments, gradients
+        ):
+            tf.raw_ops.ResourceApplyAdam(
+                var=weight.value.handle,
+                m=momentum.value.handle,
+                v=velocity.value.handle,
+                beta1_power=tf.pow(beta_1, count),
+                beta2_power=tf.pow(beta_2, count),
+                lr=rate,
+                beta1=beta_1,
+                beta2=beta_2,
+                epsilon=_EPSILON,
+                grad=gradient,
+            )
+        self.step.value.assign_add(1)
