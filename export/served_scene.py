@@ -20,7 +20,7 @@ from export.signatures import RENDERED, Signature, Tensor, scene_signatures
 from tfnerf.geometry.cameras import Cameras, Rays
 from tfnerf.scenes import Scene
 from tfnerf.settings import RenderSettings
-from tfnerf.volume.devices import CPU_RAYS_PER_CHUNK
+from tfnerf.volume.devices import cpu_rays_per_chunk
 from tfnerf.volume.scene_renderer import SceneRenderer
 
 MAX_PIXELS = 1 << 24
@@ -59,8 +59,10 @@ class ServedScene(tf.Module):
         ]
         self._renderer = renderer
         self._scene = scene
-        self._rays_per_chunk = settings.given_picture_rays_per_chunk or CPU_RAYS_PER_CHUNK
-        self._points_per_chunk = self._rays_per_chunk * settings.num_coarse_samples
+        self._rays_per_chunk = settings.given_picture_rays_per_chunk or cpu_rays_per_chunk(
+            renderer.sampler
+        )
+        self._points_per_chunk = self._rays_per_chunk * renderer.sampler.points_per_ray
         self._description = description
         self._to_scene = np.linalg.inv(scene.scene_to_world).astype(np.float32)
 

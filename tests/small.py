@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,24 @@ TRAINING = TrainingSettings(
 def small_config(**changes: Any) -> Config:
     """The small settings, with some of them changed by the name of their flag."""
     return Config(network=NETWORK, rendering=RENDERING, training=TRAINING).replaced(**changes)
+
+
+def small_planes_config(**changes: Any) -> Config:
+    """Planes and a grid of the same size, which become finer after steps 6 and 12."""
+    network = NetworkSettings(
+        field="planes",
+        first_plane_resolution=8,
+        plane_resolution=16,
+        density_components=2,
+        color_components=3,
+        decoder_width=8,
+        direction_frequencies=2,
+    )
+    rendering = RenderSettings(sampler="grid", num_samples=8, num_probes=16, grid_resolution=12)
+    training = dataclasses.replace(
+        TRAINING, learning_rate=5e-4, refine_steps="6,12", draws_per_ray=2
+    )
+    return Config(network=network, rendering=rendering, training=training).replaced(**changes)
 
 
 def small_model(**changes: Any) -> NeRF:

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 from commands import start, wait_until_serving
 from parts import sphere_field, uniform_sampler
-from small import small_config, small_scene
+from small import TRAINING, small_scene
 
 from export.exporting import export
 from serving.client.rendering import RenderClient
@@ -29,7 +29,7 @@ from tfnerf.mesh.build import build_mesh
 from tfnerf.runs.folder import RunFolder
 from tfnerf.runs.trained import TrainedRun
 from tfnerf.scenes import Scene
-from tfnerf.settings import Config
+from tfnerf.settings import Config, RenderSettings
 from tfnerf.train.loop import train
 from tfnerf.train.trainer import Trainer
 from tfnerf.volume.image_renderer import ImageRenderer
@@ -63,9 +63,9 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 
 def config_of(**changes: Any) -> Config:
-    return small_config(
-        **{**PARTS, "num_steps": 12, "num_coarse_samples": 32, "learning_rate": 0.05, **changes}
-    )
+    rendering = RenderSettings(density_noise_std=0.1, jit_compile="off")
+    config = Config(rendering=rendering, training=TRAINING)
+    return config.replaced(**{**PARTS, "num_steps": 12, "learning_rate": 0.05, **changes})
 
 
 def trained(scene: Scene, folder: Path, **changes: Any) -> TrainedRun:

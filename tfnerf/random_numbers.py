@@ -29,6 +29,7 @@ class Stream(enum.IntEnum):
     COARSE_NOISE = 2
     FINE_NOISE = 3
     VIEW = 4
+    GRID = 5
 
 
 def random_bits(

@@ -15,6 +15,8 @@ from tfnerf.volume.compositing import Composite
 from tfnerf.volume.samplers import Loss
 from tfnerf.volume.samples import Draws, Samples
 
+_NUM_SAMPLES = 32
+
 
 @dataclasses.dataclass(frozen=True)
 class Uniform:
@@ -25,6 +27,9 @@ class Uniform:
     num_samples: int
 
     loss_names = ()
+
+    def live(self, rays: Rays) -> None:
+        return None
 
     def __call__(self, rays: Rays, draws: Draws) -> Samples:
         step = (self.far - self.near) / self.num_samples
@@ -49,4 +54,4 @@ class Uniform:
 
 
 def make_sampler(model: NeRF, near: float, far: float, settings: RenderSettings) -> Uniform:
-    return Uniform(near, far, settings.num_coarse_samples)
+    return Uniform(near, far, _NUM_SAMPLES)

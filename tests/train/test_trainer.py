@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small import small_config, small_scene
+from small import small_config, small_planes_config, small_scene
 
 from tfnerf.errors import UserError
 from tfnerf.scenes import Scene
@@ -20,19 +21,25 @@ def one_device(scene: Scene, config: Config) -> Trainer:
     return Trainer(scene, config, tf.distribute.get_strategy())
 
 
-def two_devices(scene: Scene, config: Config) -> Trainer:
+@functools.cache
+def both_devices() -> tf.distribute.Strategy:
+    """Always the same: reductions of a second one are taken for those of the first."""
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
     assert len(devices) == 2
-    return Trainer(scene, config, tf.distribute.MirroredStrategy(devices))
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def two_devices(scene: Scene, config: Config) -> Trainer:
+    return Trainer(scene, config, both_devices())
 
 
 def weights(trainer: Trainer) -> np.ndarray:
     return np.concatenate([weight.ravel() for weight in trainer.model.get_weights()])
 
 
-def assert_close(one: Progress, other: Progress) -> None:
+def assert_close(one: Progress, other: Progress, rtol: float = 1e-4) -> None:
     for a, b in zip(tf.nest.flatten(one.statistics), tf.nest.flatten(other.statistics)):
-        np.testing.assert_allclose(a, b, rtol=1e-4)
+        np.testing.assert_allclose(a, b, rtol=rtol)
 
 
 def test_training_lowers_the_loss() -> None:
@@ -73,17 +80,22 @@ def test_two_devices_train_like_one(jit_compile: str, batching: str) -> None:
     np.testing.assert_allclose(weights(one), weights(two), atol=1e-4)
 
 
-def test_two_devices_sum_to_the_gradient_of_one() -> None:
+def descend(variables: list[keras.Variable], gradients: list[tf.Tensor]) -> None:
+    for variable, gradient in zip(variables, gradients):
+        tf.raw_ops.ResourceApplyGradientDescent(
+            var=variable.value.handle, alpha=0.1, delta=gradient
+        )
+
+
+def test_two_devices_sum_to_the_gradient_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain gradient descent, because Adam hides a wrong factor."""
     scene, config = small_scene(), small_config()
     trainers = one_device(scene, config), two_devices(scene, config)
     moved = []
-    for trainer, strategy in zip(trainers, (None, trainers[1]._strategy)):
+    for trainer in trainers:
         before = weights(trainer)
-        with strategy.scope() if strategy else tf.distribute.get_strategy().scope():
-            descent = keras.optimizers.SGD(0.1)
-            descent.build(trainer.model.trainable_variables)
-            trainer.optimizer._adams = [descent]
+        (adam,) = trainer.optimizer._adams
+        monkeypatch.setattr(adam, "apply", functools.partial(descend, adam.group.variables))
         trainer.run(1)
         moved.append(weights(trainer) - before)
     assert np.abs(moved[0]).max() > 1e-4
@@ -143,3 +155,80 @@ def test_disparity_needs_a_near_plane() -> None:
 def test_a_batch_that_devices_cannot_share_is_refused() -> None:
     with pytest.raises(UserError, match=r"--batch_size=63: expected a multiple of the 2 devices"):
         two_devices(small_scene(), small_config(batch_size=63))
+
+
+def state_of(trainer: Trainer) -> dict[str, list]:
+    """All that a checkpoint holds."""
+    return {"model": trainer.model.variables, "optimizer": trainer.optimizer.variables}
+
+
+def run_to(trainer: Trainer, last: int) -> Trainer:
+    """Steps until `last` are done, refined where that is due."""
+    while trainer.step < last:
+        changes = [step for step in (6, 12, last) if step > trainer.step]
+        trainer.run(min(changes) - trainer.step)
+        if trainer.refines_now:
+            trainer = trainer.refined()
+    return trainer
+
+
+FIELDS_ON_A_GRID = [
+    small_planes_config(),
+    small_config(sampler="grid", num_coarse_samples=64, num_fine_samples=128, refine_steps="6,12"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", FIELDS_ON_A_GRID, ids=["planes", "mlp"])
+@pytest.mark.parametrize("stop", [3, 6, 9, 12, 17])
+def test_from_any_step_it_goes_on_as_if_it_had_never_stopped(config: Config, stop: int) -> None:
+    """Before, at and after steps at which the box shrinks and planes become finer."""
+    scene = small_scene()
+    whole = run_to(one_device(scene, config), 20)
+    first = run_to(one_device(scene, config), stop)
+    resumed = Trainer(scene, config, tf.distribute.get_strategy(), step=stop)
+    for name, variables in state_of(resumed).items():
+        for variable, value in zip(variables, state_of(first)[name], strict=True):
+            variable.assign(value.numpy())
+    resumed = run_to(resumed, 20)
+    for name, variables in state_of(whole).items():
+        for one, other in zip(variables, state_of(resumed)[name], strict=True):
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", FIELDS_ON_A_GRID, ids=["planes", "mlp"])
+def test_two_devices_train_on_a_grid_like_one(config: Config) -> None:
+    scene = small_scene()
+    one, two = (run_to(make(scene, config), 14) for make in (one_device, two_devices))
+    assert one.rays_per_step == two.rays_per_step
+    for a, b in zip(one.model.variables, two.model.variables, strict=True):
+        if a.dtype == "bool":
+            assert (a.numpy() == b.numpy()).mean() > 0.99
+        else:
+            np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-3)
+    assert_close(one.run(1), two.run(1), rtol=1e-2)
+
+
+def test_planes_grow_and_their_box_shrinks_at_the_steps_that_say_so() -> None:
+    trainer = one_device(small_scene(), small_planes_config())
+    assert trainer.extent["resolution"] == 8
+    before = trainer.model.grid.box.corners.numpy()
+    finer = run_to(trainer, 6)
+    assert finer.step == 6 and finer.extent["resolution"] == round(8 * 2**0.5)
+    assert finer.rays_per_step == 2 * trainer.rays_per_step
+    after = finer.model.grid.box.corners.numpy()
+    assert (after[0] >= before[0]).all() and (after[1] <= before[1]).all()
+    np.testing.assert_array_equal(finer.model.final.box.corners, after)
+    assert run_to(finer, 12).extent["resolution"] == 16
+
+
+def test_a_grid_learns_a_disc() -> None:
+    config = small_planes_config(refine_steps="40,80", batch_size=128, learning_rate=1e-3)
+    trainer = one_device(small_scene(), config)
+    first = trainer.run(1).statistics.losses["final"]
+    while trainer.step < 120:
+        trainer.run(min(step for step in (40, 80, 120) if step > trainer.step) - trainer.step)
+        if trainer.refines_now:
+            trainer = trainer.refined()
+    assert trainer.run(1).statistics.losses["final"] < 0.1 * first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -17,16 +18,23 @@ PAPER = Hierarchical(RadianceField(net_depth=1, net_width=2), 2.0, 6.0, 64, 128)
 
 def test_flags_win() -> None:
     renderer = small_renderer(small_scene())
+    most = devices.cpu_rays_per_chunk(renderer.sampler)
     for flags, training, pictures in (
         ({"rays_per_chunk": 7}, 7, 7),
-        ({"picture_rays_per_chunk": 5}, devices.CPU_RAYS_PER_CHUNK, 5),
+        ({"picture_rays_per_chunk": 5}, most, 5),
         ({"rays_per_chunk": 7, "picture_rays_per_chunk": 5}, 7, 5),
-        ({}, devices.CPU_RAYS_PER_CHUNK, devices.CPU_RAYS_PER_CHUNK),
+        ({}, most, most),
     ):
         settings = small_config(**flags).rendering
         arguments = settings, renderer.sampler, renderer.model.final
         assert devices.training_rays_per_chunk(*arguments) == training
         assert devices.picture_rays_per_chunk(*arguments) == pictures
+
+
+def test_rays_with_few_points_are_worked_on_more_at_a_time() -> None:
+    assert devices.cpu_rays_per_chunk(PAPER) == 1024
+    few = dataclasses.replace(PAPER, coarse=None, num_coarse_samples=16)
+    assert devices.cpu_rays_per_chunk(few) == 16384
 
 
 @pytest.mark.parametrize("gigabytes", [2, 4, 8, 16, 24, 64])
@@ -35,10 +43,10 @@ def test_what_is_chosen_fits_into_memory(monkeypatch: pytest.MonkeyPatch, gigaby
     monkeypatch.setattr(devices, "_memory_bytes", lambda: gigabytes << 30)
     field, settings = RadianceField(), small_config().rendering
     rays = devices.training_rays_per_chunk(settings, PAPER, field)
-    assert 1 <= rays <= devices.CPU_RAYS_PER_CHUNK
+    assert 1 <= rays <= 1024
     assert rays * 5.1e6 < 0.3 * (gigabytes << 30)
     assert rays <= devices.picture_rays_per_chunk(settings, PAPER, field)
-    assert (rays == devices.CPU_RAYS_PER_CHUNK) == (gigabytes >= 24)
+    assert (rays == 1024) == (gigabytes >= 24)
 
 
 @pytest.mark.parametrize(

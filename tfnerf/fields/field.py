@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 Conditions = dict[str, tf.Tensor]
@@ -82,9 +83,37 @@ class Field(keras.Model):
         density, features = self(points, conditions)
         return Radiance(self.color(features, viewdirs, conditions), density)
 
+    def densities_on_grid(self, resolution: int) -> tf.Tensor | None:
+        """Densities at the centres of all cells of a grid over the field's box.
+
+        Args:
+          resolution: G, cells along each side.
+
+        Returns:
+          [G, G, G]; None if the field has no box, or has to be asked for each of them.
+        """
+        return None
+
+    def place(self, box: np.ndarray) -> None:
+        """Says in which box [2, 3] of space the scene is, before training; most need not know."""
+
+    def refine(self, coarse: Field, box: np.ndarray) -> None:
+        """Takes over what a field has learned that was made for an earlier step.
+
+        Args:
+          coarse: that field.
+          box: [2, 3], to which the scene has been narrowed down.
+        """
+        self.set_weights(coarse.get_weights())
+
     def rate_groups(self) -> list[RateGroup]:
         """All trainable weights, each in one group."""
         return [RateGroup(self.trainable_variables)]
+
+    @property
+    def num_cells_per_side(self) -> int | None:
+        """Of the planes that the field is made of; None: it is not made of such."""
+        return None
 
     @property
     def floats_per_point(self) -> int:

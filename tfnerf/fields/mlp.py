@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import keras
@@ -164,6 +163,15 @@ def _dense(
 
 def make_field(config: Config, step: int, name: str) -> RadianceField:
     """A new network; its shape is the same at every step."""
-    settings = dataclasses.asdict(config.network)
-    del settings["field"]
-    return RadianceField(**settings, name=name)
+    network = config.network
+    return RadianceField(
+        network.net_depth,
+        network.net_width,
+        network.skip_layer,
+        network.bottleneck_width,
+        network.position_frequencies,
+        network.direction_frequencies,
+        network.use_viewdirs,
+        network.mixed_precision,
+        name=name,
+    )

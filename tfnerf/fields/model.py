@@ -6,8 +6,10 @@ import importlib
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from tfnerf.fields.density_grid import DensityGrid
 from tfnerf.fields.field import Conditions, Field, RateGroup
 from tfnerf.settings import Config
 
@@ -19,6 +21,8 @@ class NeRF(keras.Model):
     Args:
       coarse: evaluated at stratified samples.
       fine: evaluated at these and at the resampled ones; None: the coarse network serves for both.
+      grid: densities of the final network, looked up to find where to evaluate it; None: the coarse
+        network is asked instead.
 
     Example:
       >>> nerf = NeRF(RadianceField(), RadianceField())
@@ -26,10 +30,17 @@ class NeRF(keras.Model):
       1191688
     """
 
-    def __init__(self, coarse: Field, fine: Field | None = None, name: str | None = None):
+    def __init__(
+        self,
+        coarse: Field,
+        fine: Field | None = None,
+        grid: DensityGrid | None = None,
+        name: str | None = None,
+    ):
         super().__init__(name=name, dtype="float32")
         self.coarse = coarse
         self.fine = fine
+        self.grid = grid
         self.built = True
 
     @property
@@ -43,30 +54,50 @@ class NeRF(keras.Model):
         """Evaluates the network that final colours come from; see `Field.call`."""
         return self.final(points, conditions)
 
+    @property
+    def fields(self) -> list[Field]:
+        """The networks that there are."""
+        return [self.coarse] if self.fine is None else [self.coarse, self.fine]
+
+    def place(self, box: np.ndarray) -> None:
+        """Says in which box [2, 3] of space the scene is, before training."""
+        for field in self.fields:
+            field.place(box)
+        if self.grid is not None:
+            self.grid.box.corners.assign(box)
+
+    def refine(self, coarse: NeRF) -> None:
+        """Takes over what networks have learned that were made for an earlier step.
+
+        The box is narrowed down to what their grid says is occupied.
+        """
+        assert self.grid is not None and coarse.grid is not None
+        coarse.grid.mark_occupied()
+        box = coarse.grid.occupied_box()
+        for field, old in zip(self.fields, coarse.fields):
+            field.refine(old, box)
+        self.grid.refine(coarse.grid, box)
+        self.grid.mark_occupied()
+
     def rate_groups(self) -> list[RateGroup]:
         """Those of the coarse network, then those of the fine one."""
-        fields = [self.coarse] if self.fine is None else [self.coarse, self.fine]
-        return _joined([group for field in fields for group in field.rate_groups()])
+        return _joined([group for field in self.fields for group in field.rate_groups()])
 
     def get_config(self) -> dict[str, Any]:
         """The networks, serialized."""
         serialize = keras.saving.serialize_keras_object
-        return {
-            "coarse": serialize(self.coarse),
-            "fine": None if self.fine is None else serialize(self.fine),
-            "name": self.name,
-        }
+        parts = {"coarse": self.coarse, "fine": self.fine, "grid": self.grid}
+        present = {name: serialize(part) for name, part in parts.items() if part is not None}
+        return {**present, "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> NeRF:
         """The inverse of `get_config`."""
         deserialize = keras.saving.deserialize_keras_object
-        fine = config["fine"]
-        return cls(
-            deserialize(config["coarse"]),
-            None if fine is None else deserialize(fine),
-            name=config["name"],
-        )
+        parts = {
+            name: deserialize(config[name]) for name in ("coarse", "fine", "grid") if name in config
+        }
+        return cls(**parts, name=config["name"])
 
 
 def make_model(config: Config, *, step: int = 0) -> NeRF:
@@ -82,7 +113,9 @@ def make_model(config: Config, *, step: int = 0) -> NeRF:
     make_field = importlib.import_module(f"tfnerf.fields.{config.network.field}").make_field
     coarse = make_field(config, step, "coarse")
     fine = make_field(config, step, "fine") if config.rendering.has_coarse_network else None
-    return NeRF(coarse, fine, name="nerf")
+    uses_grid = config.rendering.sampler == "grid"
+    grid = DensityGrid(config.rendering.grid_resolution, name="grid") if uses_grid else None
+    return NeRF(coarse, fine, grid, name="nerf")
 
 
 def _joined(groups: list[RateGroup]) -> list[RateGroup]:

@@ -34,15 +34,22 @@ class TrainingBatches:
       scene: its training views are drawn from.
       sampler: says which random numbers rays need.
       training: seed, batch size, where the rays come from.
+      step: from which on batches are wanted; later ones may be larger than those before.
 
     Raises:
       UserError: an image (or its centre) has fewer pixels than a batch has rays.
     """
 
-    def __init__(self, scene: Scene, sampler: Sampler, training: TrainingSettings):
+    def __init__(self, scene: Scene, sampler: Sampler, training: TrainingSettings, step: int = 0):
         self._scene = scene
         self._sampler = sampler
         self._training = training
+        self.size = training.batch_size
+        """Rays of a batch."""
+        self._skipped = 0
+        if training.times_refined(step):
+            self.size *= training.draws_per_ray
+            self._skipped = training.refined_at[0] * (self.size - training.batch_size)
         views = scene.train
         height, width = views.cameras.height, views.cameras.width
         self._whole = (0, 0, height, width)
@@ -57,10 +64,13 @@ class TrainingBatches:
         if training.batching == "one_image":
             smallest = self._center if training.center_crop_steps else self._whole
             num_pixels = smallest[2] * smallest[3]
-            if training.batch_size > num_pixels:
+            if self.size > num_pixels:
+                drawn = f"--batch_size={training.batch_size}"
+                if self.size > training.batch_size:
+                    drawn += f" times --draws_per_ray={training.draws_per_ray}"
                 raise UserError(
-                    f"--batch_size={training.batch_size}: expected at most the {num_pixels} pixels "
-                    f"of a training image{' centre' if training.center_crop_steps else ''}"
+                    f"{drawn}: expected at most the {num_pixels} pixels of a training image"
+                    f"{' centre' if training.center_crop_steps else ''}"
                 )
         # The images stay in the host's memory: a GPU is sent the pixels of its rays only.
         with tf.device("CPU:0"):
@@ -84,20 +94,19 @@ class TrainingBatches:
         pixel = (view * cameras.height + row) * cameras.width + column
         with tf.device("CPU:0"):
             pixels = tf.gather(self._pixels, pixel)
-        seed, batch_size = self._training.seed, self._training.batch_size
         return Batch(
             rays=cameras.rays(view, row, column, pixel_centers=scene.pixel_centers),
             colors=to_colors(
                 pixels, scene.train.white_level, white_background=scene.white_background
             ),
-            draws=self._sampler.draw(BatchRows(seed, step, batch_size, first, count)),
+            draws=self._sampler.draw(BatchRows(self._training.seed, step, self.size, first, count)),
         )
 
     def _among_all_images(self, step: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """View, row and column [N] of rays from all images, each once before any comes again."""
         height, width = self._whole[2:]
         num_pixels = len(self._scene.train) * height * width
-        index = step * self._training.batch_size + places
+        index = step * self.size - self._skipped + places
         key = permutation_key(self._training.seed, index // num_pixels)
         pixel = permute(index % num_pixels, num_pixels, key)
         return pixel // (height * width), pixel // width % height, pixel % width

@@ -118,7 +118,11 @@ class TrainingRun:
         self._trainer = self._begun_or_resumed()
         self.graph_seconds = 0.0
         """Spent inside the graph; the rest of `train` is the host's."""
-        self._renderer = ImageRenderer(self._trainer.renderer, config.rendering, strategy)
+        self._renderer = self._image_renderer()
+        self._saved_at = time.monotonic()
+
+    def _image_renderer(self) -> ImageRenderer:
+        return ImageRenderer(self._trainer.renderer, self._config.rendering, self._strategy)
 
     def _begun_or_resumed(self) -> Trainer:
         """A trainer at the newest checkpoint, or at step 0 where there is none."""
@@ -159,6 +163,9 @@ class TrainingRun:
                 pace = progress.seconds_per_step
                 if progress.statistics.not_finite:
                     raise UserError(_diverged(self._trainer.step, self._folder))
+                if self._trainer.refines_now:
+                    self._trainer = self._trainer.refined()
+                    self._renderer = self._image_renderer()
                 if report is not None:
                     report.add(progress, seconds)
                     self._write_what_is_due(report, progress.stop)
@@ -172,9 +179,7 @@ class TrainingRun:
     def _report(self) -> contextlib.AbstractContextManager[TrainingReport | None]:
         if not self._chief:
             return contextlib.nullcontext()
-        return TrainingReport(
-            self._folder, self._trainer.step, self._settings.num_steps, self._settings.batch_size
-        )
+        return TrainingReport(self._folder, self._trainer.step, self._settings.num_steps)
 
     def _profile(self) -> StepProfile:
         steps = self._settings.profiled_steps if self._chief else None
@@ -184,9 +189,12 @@ class TrainingRun:
         step, settings = self._trainer.step, self._settings
         last = step == settings.num_steps
         if last or step % settings.log_every == 0:
-            report.write(step, self._trainer.learning_rate)
-        if last or stop or step % settings.checkpoint_every == 0:
+            report.write(step, self._trainer.learning_rate, self._trainer.extent)
+        minutes = (time.monotonic() - self._saved_at) / 60
+        late = settings.checkpoint_minutes and minutes >= settings.checkpoint_minutes
+        if last or stop or late or step % settings.checkpoint_every == 0:
             self._checkpoints.save(step, _variables(self._trainer), settings.keep_checkpoints)
+            self._saved_at = time.monotonic()
 
     def _picture_is_due(self) -> bool:
         period = self._settings.eval_every
@@ -246,7 +254,8 @@ def _steps_until_due(step: int, settings: TrainingSettings) -> int:
     """Steps until the next one after which there is something to do."""
     periods = (settings.log_every, settings.checkpoint_every, settings.eval_every)
     due = [period - step % period for period in periods if period]
-    due += [change - step for change in settings.profiled_steps or () if change > step]
+    changes = (*settings.refined_at, *(settings.profiled_steps or ()))
+    due += [change - step for change in changes if change > step]
     return min(*due, settings.num_steps - step)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from operator import add
 from types import TracebackType
 
@@ -34,16 +34,16 @@ class TrainingReport:
       folder: of the run.
       step: the run starts from.
       num_steps: it ends at.
-      batch_size: rays a step.
     """
 
-    def __init__(self, folder: RunFolder, step: int, num_steps: int, batch_size: int):
+    def __init__(self, folder: RunFolder, step: int, num_steps: int):
         self._folder = folder
-        self._batch_size = batch_size
         self._sums: BatchStatistics | None = None
         self._num_steps = 0
+        self._num_rays = 0
         self._seconds = 0.0
         self._warned = False
+        self._extent: Mapping[str, float] = {}
         self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
         self._bar = tqdm(
             total=num_steps, initial=step, unit="step", disable=None, dynamic_ncols=True
@@ -71,20 +71,24 @@ class TrainingReport:
         sums = progress.statistics
         self._sums = sums if self._sums is None else tf.nest.map_structure(add, self._sums, sums)
         self._num_steps += progress.num_steps
+        self._num_rays += progress.num_rays
         self._seconds += seconds
         mean = _divided(sums, progress.num_steps)
-        rate = progress.num_steps * self._batch_size / seconds
+        rate = progress.num_rays / seconds
         quality = f"loss {mean.loss:.4f}, PSNR {psnr_of(mean.losses['final']):.2f} dB"
-        self._bar.set_postfix_str(f"{quality}, {rate:.0f} rays/s", refresh=False)
+        extent = _extent_text(mean.live_rays, self._extent)
+        self._bar.set_postfix_str(f"{quality}, {rate:.0f} rays/s{extent}", refresh=False)
         self._bar.update(progress.num_steps)
 
-    def write(self, step: int, learning_rate: float) -> None:
+    def write(self, step: int, learning_rate: float, extent: Mapping[str, float]) -> None:
         """Writes the average of the steps since the last call.
 
         Args:
           step: the last of them.
           learning_rate: of the next step.
+          extent: how fine the field is and how much is occupied; see `Trainer.extent`.
         """
+        self._extent = extent
         if self._sums is None:
             return
         mean = _divided(self._sums, self._num_steps)
@@ -92,12 +96,18 @@ class TrainingReport:
             "loss": mean.loss,
             "psnr": psnr_of(mean.losses["final"]),
             "learning_rate": learning_rate,
-            "rays_per_second": self._num_steps * self._batch_size / self._seconds,
+            "rays_per_second": self._num_rays / self._seconds,
             "seconds_per_step": self._seconds / self._num_steps,
         }
+        if "coarse" in mean.losses:
+            values["psnr_coarse"] = psnr_of(mean.losses["coarse"])
         values |= {
-            f"psnr_{name}": psnr_of(value) for name, value in mean.losses.items() if name != "final"
+            f"loss_{name}": value
+            for name, value in mean.losses.items()
+            if name not in ("final", "coarse")
         }
+        if extent:
+            values |= {"live_rays": mean.live_rays, **extent}
         self._folder.append_metrics({"step": step, **values})
         with self._tensorboard(step):
             for name, value in values.items():
@@ -105,17 +115,19 @@ class TrainingReport:
         if self._bar.disable:
             left = values["seconds_per_step"] * (self._bar.total - step)
             _log.info(
-                "step %d of %d: loss %.4f, PSNR %.2f dB, %.0f rays/s, %s left",
+                "step %d of %d: loss %.4f, PSNR %.2f dB, %.0f rays/s%s, %s left",
                 step,
                 self._bar.total,
                 values["loss"],
                 values["psnr"],
                 values["rays_per_second"],
+                _extent_text(mean.live_rays, extent),
                 tqdm.format_interval(left),
             )
         self._warn_of_collapse(step, mean)
         self._sums = None
         self._num_steps = 0
+        self._num_rays = 0
         self._seconds = 0.0
 
     def show(self, step: int, name: str, sheet: np.ndarray) -> None:
@@ -154,3 +166,11 @@ def _divided(sums: BatchStatistics, count: int) -> BatchStatistics:
     """The mean of statistics that were summed over so many steps."""
     mean: BatchStatistics = tf.nest.map_structure(lambda value: value / count, sums)
     return mean
+
+
+def _extent_text(live_rays: float, extent: Mapping[str, float]) -> str:
+    """What a line of progress says of the grid; nothing without one."""
+    if not extent:
+        return ""
+    resolution, occupied = extent["resolution"], extent["occupied_share"]
+    return f", {live_rays:.0f} live a step, {resolution:.0f} cells a side, {occupied:.0%} occupied"

@@ -11,12 +11,16 @@ import tensorflow as tf
 from tfnerf.errors import UserError
 from tfnerf.fields.model import make_model
 from tfnerf.scenes import Scene
+from tfnerf.scenes.extent import scene_box
 from tfnerf.settings import Config
 from tfnerf.train.batches import Batch, TrainingBatches
 from tfnerf.train.optimizer import GroupedAdam
-from tfnerf.volume.devices import training_rays_per_chunk, uses_xla
+from tfnerf.volume.devices import compute_exactly, training_rays_per_chunk, uses_xla
 from tfnerf.volume.samplers import Loss
 from tfnerf.volume.scene_renderer import SceneRenderer
+
+_STEPS_PER_REFRESH = 16
+"""Between two looks of the grid at the field."""
 
 
 class BatchStatistics(NamedTuple):
@@ -30,6 +34,8 @@ class BatchStatistics(NamedTuple):
     """Mean squared error that a picture of nothing but background would have."""
     contrast: tf.Tensor
     """Mean squared difference between the final colours and the background."""
+    live_rays: tf.Tensor
+    """How many were looked at; the others meet nothing."""
     not_finite: tf.Tensor
     """More than 0 if a loss or a gradient was not finite."""
 
@@ -38,6 +44,8 @@ class Progress(NamedTuple):
     """What a call of `Trainer.run` did."""
 
     num_steps: int
+    num_rays: int
+    """That were drawn in these steps, over all devices together."""
     statistics: BatchStatistics
     """Sums over these steps."""
     seconds_per_step: float
@@ -71,20 +79,30 @@ class Trainer:
             )
         if config.rendering.lindisp and scene.near <= 0:
             raise UserError(f"--lindisp: needs near > 0, found near {scene.near:g}")
-        self._batch_size = batch_size
+        self._scene = scene
+        self._config = config
         self._strategy = strategy
         keras.utils.set_random_seed(config.training.seed)
         # Under the scope and before the first trace, or each replica would train on its own.
+        refined = [refined for refined in config.training.refined_at if refined <= step]
         with strategy.scope():
             self.model = make_model(config, step=step)
-            self.optimizer = GroupedAdam(self.model.rate_groups(), config.training)
+            self.optimizer = GroupedAdam(
+                self.model.rate_groups(), config.training, restart=max(refined, default=0)
+            )
+        self._knows_empty = bool(refined)
+        if self.model.grid is not None:
+            compute_exactly()
+            self.model.place(scene_box(scene))
         self.renderer = SceneRenderer.of(scene, self.model, config.rendering)
-        self._batches = TrainingBatches(scene, self.renderer.sampler, config.training)
+        self._batches = TrainingBatches(scene, self.renderer.sampler, config.training, step)
+        self.rays_per_step = self._batches.size
+        """Over all devices together."""
         self._loss_names = ("final", *self.renderer.sampler.loss_names)
         rays_per_chunk = training_rays_per_chunk(
             config.rendering, self.renderer.sampler, self.model.final
         )
-        self._rays_per_replica = batch_size // num_replicas
+        self._rays_per_replica = self.rays_per_step // num_replicas
         self._num_chunks = _smallest_divisor(
             self._rays_per_replica, at_least=math.ceil(self._rays_per_replica / rays_per_chunk)
         )
@@ -117,8 +135,14 @@ class Trainer:
             tf.constant(num_steps), tf.constant([seconds_per_step, float(stop)])
         )
         seconds_per_step, stop_votes = shared.numpy().tolist()
-        statistics = self._named(sums.numpy().tolist())
-        return Progress(int(num_done), statistics, seconds_per_step, stop_votes > 0)
+        num_done = int(num_done)
+        return Progress(
+            num_done,
+            num_done * self.rays_per_step,
+            self._named(sums.numpy().tolist()),
+            seconds_per_step,
+            stop_votes > 0,
+        )
 
     def _run_in_graph(
         self, num_steps: tf.Tensor, own: tf.Tensor
@@ -126,6 +150,7 @@ class Trainer:
         """Steps done, sums of their statistics, and the average over all workers of `own` [2]."""
 
         def step(done: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            self._refresh_grid_if_due()
             parts = self._strategy.run(self._replica_step)
             return done + 1, sums + self._strategy.reduce("SUM", parts, axis=None)
 
@@ -137,10 +162,43 @@ class Trainer:
         shared = self._strategy.run(lambda: tf.identity(own))
         return num_done, sums, self._strategy.reduce("MEAN", shared, axis=None)
 
+    def _refresh_grid_if_due(self) -> None:
+        """Has the grid of densities, if there is one, look at the field every so many steps."""
+        grid = self.model.grid
+        if grid is None:
+            return
+
+        def refresh() -> None:
+            grid.refresh(self.model.final, self._config.training.seed, self.optimizer.step)
+            if self._knows_empty:
+                grid.mark_occupied()
+
+        tf.cond(self.optimizer.step % _STEPS_PER_REFRESH == 0, refresh, lambda: None)
+
+    @property
+    def refines_now(self) -> bool:
+        """Whether the next step is to be done by the `refined` trainer."""
+        return self.model.grid is not None and self.step in self._config.training.refined_at
+
+    def refined(self) -> Trainer:
+        """A trainer that goes on from this step with a finer field in a smaller box."""
+        finer = Trainer(self._scene, self._config, self._strategy, step=self.step)
+        finer.model.refine(self.model)
+        finer.optimizer.start_at(self.step)
+        return finer
+
+    @property
+    def extent(self) -> dict[str, float]:
+        """How fine the field is and how much is occupied, by name; nothing without a grid."""
+        if self.model.grid is None:
+            return {}
+        resolution = self.model.final.num_cells_per_side or self.model.grid.resolution
+        return {"resolution": resolution, "occupied_share": self.model.grid.occupied_share}
+
     @property
     def _template(self) -> BatchStatistics:
         """The statistics without their values."""
-        return BatchStatistics(0.0, dict.fromkeys(self._loss_names, 0.0), 0.0, 0.0, 0.0)
+        return BatchStatistics(0.0, dict.fromkeys(self._loss_names, 0.0), 0.0, 0.0, 0.0, 0.0)
 
     def _named(self, values: list[Any]) -> BatchStatistics:
         """Statistics that travelled as one vector, because one reduction is faster than many."""
@@ -188,7 +246,7 @@ class Trainer:
         """
 
         def mean_square(difference: tf.Tensor) -> tf.Tensor:
-            return tf.reduce_sum(difference**2) / (3 * self._batch_size)
+            return tf.reduce_sum(difference**2) / (3 * self.rays_per_step)
 
         def error(rgb: tf.Tensor) -> tf.Tensor:
             return mean_square(rgb - batch.colors)
@@ -210,6 +268,7 @@ class Trainer:
             losses={term.name: term.value for term in losses},
             blank_error=mean_square(batch.colors - background),
             contrast=mean_square(rendering.final.rgb - background),
+            live_rays=tf.cast(rendering.num_live, tf.float32),
             not_finite=tf.cast(~finite, tf.float32),
         )
         return statistics, gradients

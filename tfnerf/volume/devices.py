@@ -12,8 +12,9 @@ from tfnerf.fields.field import Field
 from tfnerf.settings import RenderSettings
 from tfnerf.volume.samplers import Sampler
 
-CPU_RAYS_PER_CHUNK = 1024
-"""More need more memory on a CPU, and are no faster."""
+_CPU_RAYS_PER_CHUNK = 1024
+_CPU_POINTS_PER_CHUNK = 1 << 18
+"""More rays with more points than these need more memory on a CPU, and are no faster."""
 _MAX_GPU_RAYS_PER_CHUNK = 1 << 15
 _MEMORY_FRACTION = 0.25
 """Of a device, that a chunk may take; weights, gradients and the allocator's gaps take some too."""
@@ -37,10 +38,25 @@ def all_devices() -> tf.distribute.Strategy:
 
 
 def uses_xla(settings: RenderSettings) -> bool:
-    """Whether `--jit_compile` means XLA on the devices of this machine."""
+    """Whether `--jit_compile` means XLA on the devices of this machine.
+
+    A grid leaves out rays, so that shapes change from batch to batch, and XLA would compile each.
+    """
+    if settings.sampler == "grid":
+        return False
     if settings.jit_compile == "auto":
         return bool(tf.config.list_physical_devices("GPU"))
     return settings.jit_compile == "on"
+
+
+def compute_exactly() -> None:
+    """Has CPUs add up in a fixed order, so that the same steps have the same results.
+
+    The gradient of a look-up is otherwise added up by several threads that overwrite each other's
+    sums. On GPUs TensorFlow refuses it altogether then; there sums are right, in whatever order.
+    """
+    if not tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
 
 
 def training_rays_per_chunk(settings: RenderSettings, sampler: Sampler, field: Field) -> int:
@@ -57,12 +73,17 @@ def picture_rays_per_chunk(settings: RenderSettings, sampler: Sampler, field: Fi
     return _rays_that_fit(sampler, field, fraction=_PICTURE_FRACTION)
 
 
+def cpu_rays_per_chunk(sampler: Sampler) -> int:
+    """How many rays keep a CPU busy."""
+    return max(_CPU_RAYS_PER_CHUNK, _CPU_POINTS_PER_CHUNK // sampler.points_per_ray)
+
+
 def _rays_that_fit(sampler: Sampler, field: Field, *, fraction: float) -> int:
     """As many as fit into memory, if each point takes a fraction of what it takes in training."""
     bytes_per_point = fraction * _BYTES_PER_FLOAT * field.floats_per_point
     fitting = int(_MEMORY_FRACTION * _memory_bytes() / (bytes_per_point * sampler.points_per_ray))
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    return max(1, min(fitting, _MAX_GPU_RAYS_PER_CHUNK if on_gpu else CPU_RAYS_PER_CHUNK))
+    return max(1, min(fitting, _MAX_GPU_RAYS_PER_CHUNK if on_gpu else cpu_rays_per_chunk(sampler)))
 
 
 def _memory_bytes() -> int:

@@ -105,3 +105,26 @@ def resample_depths(
         uniforms = tf.broadcast_to(spaced, [tf.shape(depths)[0], num_samples])
     samples = inverse_transform_samples(midpoints(depths), weights[:, 1:-1], uniforms)
     return tf.stop_gradient(samples)
+
+
+def equal_shares(weights: tf.Tensor, num_shares: int) -> tf.Tensor:
+    """Borders of intervals that all have the same share of the weight (section 5.2).
+
+    Args:
+      weights: [N, B], above 0, of bins of equal width from 0 to 1, evenly spread over each.
+      num_shares: K.
+
+    Returns:
+      [N, K + 1], increasing, from 0 to 1.
+    """
+    num_bins = tf.shape(weights)[1]
+    cdf = tf.cumsum(weights / tf.reduce_sum(weights, -1, keepdims=True), -1)
+    inner = tf.range(1, num_shares, dtype=tf.float32) / num_shares
+    inner = tf.broadcast_to(inner, [tf.shape(weights)[0], num_shares - 1])
+    bins = tf.minimum(tf.searchsorted(cdf, inner, side="right"), num_bins - 1)
+    above = tf.gather(cdf, bins, batch_dims=1)
+    weight = tf.gather(weights, bins, batch_dims=1) / tf.reduce_sum(weights, -1, keepdims=True)
+    place = tf.cast(bins, tf.float32) + tf.clip_by_value((inner - above) / weight + 1, 0.0, 1.0)
+    inside = place / tf.cast(num_bins, tf.float32)
+    zeros = tf.zeros_like(inside[:, :1])
+    return tf.concat([zeros, inside, 1 + zeros], -1)

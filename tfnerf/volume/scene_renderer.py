@@ -24,6 +24,8 @@ class Rendering(NamedTuple):
     final: Composite
     preview: Composite | None
     """What the sampler saw where it looked first; None if it did not look."""
+    num_live: tf.Tensor
+    """Scalar int, rays that were looked at; the others meet nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +58,46 @@ class SceneRenderer:
           draws: random numbers; without them rendering is deterministic.
         """
         warped = rays if self.warp is None else self.warp.warp(rays)
-        samples = self.sampler(warped, draws)
-        final = render_samples(self.model.final, warped, samples, draws.density_noise)
-        preview = samples.preview
+        live = self.sampler.live(warped)
+        if live is None:
+            final, preview = self._render_live(warped, draws)
+            num_live = tf.shape(rays.origins)[0]
+        else:
+            final, preview = self._render_some(live, warped, draws)
+            num_live = tf.math.count_nonzero(live, dtype=tf.int32)
         if self.white_background:
             final = final.on_white()
             preview = None if preview is None else preview.on_white()
-        return Rendering(final, preview)
+        return Rendering(final, preview, num_live)
+
+    def _render_some(
+        self, live: tf.Tensor, rays: Rays, draws: Draws
+    ) -> tuple[Composite, Composite | None]:
+        """As `_render_live`, for rays of which only those that are `live` [N] meet anything."""
+        rows = tf.where(live)
+        num_rays = tf.shape(live, tf.int64)
+
+        def live_ones(values: tf.Tensor | None) -> tf.Tensor | None:
+            return None if values is None else tf.gather_nd(values, rows)
+
+        some = tf.nest.map_structure(live_ones, (rays, draws))
+
+        def among_all(values: tf.Tensor | None) -> tf.Tensor | None:
+            if values is None:
+                return None
+            shape = tf.concat([num_rays, tf.shape(values, tf.int64)[1:]], 0)
+            return tf.scatter_nd(rows, values, shape)
+
+        seen: tuple[Composite, Composite | None] = tf.nest.map_structure(
+            among_all, self._render_live(*some)
+        )
+        return seen
+
+    def _render_live(self, rays: Rays, draws: Draws) -> tuple[Composite, Composite | None]:
+        """What rays in the coordinates of the networks see before black, and the preview."""
+        samples = self.sampler(rays, draws)
+        final = render_samples(self.model.final, rays, samples, draws.density_noise)
+        return final, samples.preview
 
     def query(
         self, points: tf.Tensor, viewdirs: tf.Tensor, conditions: Conditions | None = None

@@ -28,8 +28,11 @@ class Loss(NamedTuple):
 class Sampler(Protocol):
     """Where along a ray to look: a frozen dataclass, whose fields are all that it depends on."""
 
+    def live(self, rays: Rays) -> tf.Tensor | None:
+        """Which of N rays [N] may meet something; None: it cannot tell, and looks at all."""
+
     def __call__(self, rays: Rays, draws: Draws) -> Samples:
-        """Samples of N rays, in the coordinates of the field."""
+        """Samples of N rays that are live, in the coordinates of the field."""
 
     @property
     def points_per_ray(self) -> int:
@@ -62,6 +65,8 @@ def make_sampler(model: NeRF, near: float, far: float, settings: RenderSettings)
       far: depth where they end.
       settings: which kind, and how many samples.
     """
-    module = importlib.import_module(f"tfnerf.volume.samplers.{settings.sampler}")
+    # Where no field says which sampler suits it, it is that of the paper.
+    kind = settings.sampler or "hierarchical"
+    module = importlib.import_module(f"tfnerf.volume.samplers.{kind}")
     sampler: Sampler = module.make_sampler(model, near, far, settings)
     return sampler

@@ -43,6 +43,9 @@ class Hierarchical:
     density_noise_std: float = 0.0
     """Of the noise on raw densities while training."""
 
+    def live(self, rays: Rays) -> None:
+        """It cannot tell; see `Sampler`."""
+
     def __call__(self, rays: Rays, draws: Draws) -> Samples:
         """Samples, and what the coarse network sees; see `Sampler`."""
         depths = stratified_depths(

@@ -1,0 +1,122 @@
+"""The grid of densities against cells found one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+from known_fields import KnownField
+
+from tfnerf.fields.density_grid import DensityGrid
+
+BOX = np.array([[-1.0, -2.0, 0.5], [1.0, 1.0, 1.5]])
+SIZE = BOX[1] - BOX[0]
+
+
+def small_grid(resolution: int = 6) -> DensityGrid:
+    grid = DensityGrid(resolution)
+    grid.box.corners.assign(BOX)
+    grid.density.assign(np.random.default_rng(0).uniform(0, 9, [resolution] * 3))
+    return grid
+
+
+def known_density(density: Callable[[tf.Tensor], tf.Tensor]) -> KnownField:
+    return KnownField(density, lambda features, viewdirs: features)
+
+
+def some_rays(count: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Through the box and beside it, from all sides."""
+    generator = np.random.default_rng(1)
+    origins = generator.normal(size=[count, 3]) * 4
+    targets = generator.uniform(*BOX, [count, 3]) + generator.normal(size=[count, 3]) * 0.7
+    return origins.astype(np.float32), (targets - origins).astype(np.float32)
+
+
+def test_a_span_is_the_part_of_a_ray_that_is_in_the_box() -> None:
+    grid = small_grid()
+    origins, directions = some_rays()
+    begin, end = grid.span(origins, directions, 0.25, 2.0)
+    depths = np.linspace(0.25, 2.0, 4001)
+    for ray in range(len(origins)):
+        points = origins[ray] + depths[:, np.newaxis] * directions[ray]
+        inside = depths[((points >= BOX[0]) & (points <= BOX[1])).all(-1)]
+        first, last = float(begin[ray, 0]), float(end[ray, 0])
+        if len(inside):
+            np.testing.assert_allclose([first, last], inside[[0, -1]], atol=1e-3)
+        else:
+            assert last - first < 1e-3
+
+
+def test_a_ray_along_a_side_of_the_box_has_a_span_too() -> None:
+    grid = small_grid()
+    begin, end = grid.span(np.float32([[0, 0, 3]]), np.float32([[0, 0, -1]]), 0.0, 9.0)
+    np.testing.assert_allclose([float(begin[0, 0]), float(end[0, 0])], [1.5, 2.5], atol=1e-5)
+    begin, end = grid.span(np.float32([[3, 0, 3]]), np.float32([[0, 0, -1]]), 0.0, 9.0)
+    assert float(begin[0, 0]) > float(end[0, 0])
+
+
+def test_densities_along_rays_are_those_of_the_cells_they_pass() -> None:
+    grid = small_grid()
+    origins, directions = some_rays()
+    begin, end = (depth.numpy() for depth in grid.span(origins, directions, 0.0, 9.0))
+    hit = (begin < end)[:, 0]
+    origins, directions, begin, end = origins[hit], directions[hit], begin[hit], end[hit]
+    depths = begin + (end - begin) * np.float32([0.13, 0.46, 0.77])
+    found = grid.densities_along(origins, directions, depths)
+    points = origins[:, np.newaxis] + directions[:, np.newaxis] * depths[..., np.newaxis]
+    places = (points - BOX[0]) / SIZE * grid.resolution
+    clear = np.abs(places - np.round(places)).min(-1) > 1e-3
+    cells = np.clip(places.astype(int), 0, grid.resolution - 1)
+    expected = grid.density.numpy()[tuple(np.moveaxis(cells, -1, 0))]
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(found.numpy()[clear], expected[clear])
+
+
+def test_occupied_are_dense_cells_and_their_neighbours() -> None:
+    grid = small_grid(7)
+    density = np.zeros([7, 7, 7])
+    density[2, 3, 6] = 1.0
+    density[5, 0, 0] = 1e-4
+    grid.density.assign(density)
+    grid.mark_occupied()
+    expected = np.zeros([7, 7, 7], bool)
+    expected[1:4, 2:5, 5:7] = True
+    np.testing.assert_array_equal(grid.occupied.numpy(), expected)
+    assert grid.occupied_share == expected.mean()
+
+
+def test_the_box_shrinks_to_the_largest_piece() -> None:
+    grid = small_grid(12)
+    occupied = np.zeros([12, 12, 12], bool)
+    occupied[3:9, 2:7, 4:8] = True
+    occupied[11, 11, 11] = True
+    grid.occupied.assign(occupied)
+    cells = np.array([[3, 2, 4], [9, 7, 8]])
+    np.testing.assert_allclose(grid.occupied_box(), BOX[0] + SIZE * cells / 12)
+    grid.occupied.assign(np.zeros_like(occupied))
+    np.testing.assert_array_equal(grid.occupied_box(), BOX)
+
+
+def test_a_grid_over_a_part_of_the_box_keeps_what_is_known_there() -> None:
+    grid, part = small_grid(6), np.array([BOX[0], BOX[0] + SIZE / 2])
+    finer = DensityGrid(6)
+    finer.refine(grid, part)
+    np.testing.assert_array_equal(finer.box.corners, part)
+    expected = grid.density.numpy()[:3, :3, :3].repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    np.testing.assert_array_equal(finer.density, expected)
+
+
+def test_a_field_that_is_asked_point_by_point_fills_the_grid_in_time() -> None:
+    """As long as it is not asked again, a cell keeps most of what it was found to hold."""
+    grid = small_grid(8)
+    grid.density.assign(np.zeros([8, 8, 8]))
+    field = known_density(lambda points: tf.where(points[:, 0] > 0, 5.0, 0.0))
+    for step in range(20):
+        grid.refresh(field, seed=0, step=tf.constant(step))
+    filled = grid.density.numpy()
+    np.testing.assert_array_equal(filled[4:], 5.0)
+    np.testing.assert_array_equal(filled[:4], 0.0)
+    empty = known_density(lambda points: 0 * points[:, 0])
+    grid.refresh(empty, seed=0, step=tf.constant(20))
+    np.testing.assert_allclose(np.unique(grid.density.numpy()[4:]), [4.75, 5.0])

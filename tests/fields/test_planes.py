@@ -1,0 +1,124 @@
+"""The field of planes and lines against sums and interpolation written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfnerf.fields.planes import Planes, interpolated
+
+BOX = np.array([[-1.0, -2.0, 0.5], [1.0, 1.0, 1.5]])
+
+
+def small_planes(resolution: int = 5, seed: int = 0) -> Planes:
+    """With values that are far from transparent."""
+    field = Planes(resolution, density_components=2, color_components=3, decoder_width=8)
+    field.place(BOX)
+    generator = np.random.default_rng(seed)
+    for factor in (*field.planes, *field.lines):
+        factor.assign(generator.normal(0, 2, factor.shape))
+    return field
+
+
+def points_inside(count: int = 50, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(*BOX, [count, 3]).astype(np.float32)
+
+
+def on_line(values: np.ndarray, place: float) -> np.ndarray:
+    """Linear between the elements of values [R, C], place from 0 to 1."""
+    index = place * (len(values) - 1)
+    below = min(int(index), len(values) - 2)
+    return values[below] + (index - below) * (values[below + 1] - values[below])
+
+
+def on_plane(values: np.ndarray, row: float, column: float) -> np.ndarray:
+    """Bilinear between the elements of values [R, R, C]."""
+    return on_line(np.stack([on_line(line, column) for line in values]), row)
+
+
+def test_density_and_features_are_sums_of_products_of_planes_and_lines() -> None:
+    """Chen et al. 2022, equation 3, point by point; density is a shifted softplus of the sum."""
+    field = small_planes()
+    points = points_inside()
+    density, features = field(points)
+    planes = [plane.numpy() for plane in field.planes]
+    lines = [line.numpy()[:, 0] for line in field.lines]
+    for row, point in enumerate(points):
+        x, y, z = (point - BOX[0]) / (BOX[1] - BOX[0])
+        pairs = [
+            on_plane(planes[0], x, y) * on_line(lines[0], z),
+            on_plane(planes[1], x, z) * on_line(lines[1], y),
+            on_plane(planes[2], y, z) * on_line(lines[2], x),
+        ]
+        np.testing.assert_allclose(features[row], np.concatenate(pairs), rtol=1e-3, atol=1e-4)
+        raw = sum(pair[:2].sum() for pair in pairs)
+        # The longest side of the box is 3.
+        np.testing.assert_allclose(density[row], 25 * np.logaddexp(0, raw - 10), rtol=1e-3)
+
+
+def test_nothing_is_outside_of_the_box() -> None:
+    field = small_planes()
+    outside = points_inside() + np.float32([[2.1, 0, 0]])
+    np.testing.assert_array_equal(field(outside)[0], 0)
+
+
+def test_it_begins_transparent() -> None:
+    """A ray across the whole box loses less than a thousandth of its light."""
+    field = Planes(64)
+    field.place(BOX)
+    density, _ = field(points_inside(1000))
+    assert float(tf.reduce_max(density)) * np.linalg.norm(BOX[1] - BOX[0]) < 0.01
+    assert float(tf.reduce_min(density)) > 0
+
+
+@pytest.mark.parametrize("resolution", [4, 7, 12])
+def test_densities_on_a_grid_are_those_at_the_centres_of_its_cells(resolution: int) -> None:
+    field = small_planes()
+    cells = (np.indices([resolution] * 3).reshape([3, -1]).T + 0.5) / resolution
+    density, _ = field(tf.constant(BOX[0] + (BOX[1] - BOX[0]) * cells, tf.float32))
+    on_grid = field.densities_on_grid(resolution)
+    np.testing.assert_allclose(tf.reshape(on_grid, [-1]), density, rtol=1e-3, atol=1e-4)
+
+
+def test_a_finer_field_over_a_part_of_the_box_is_the_same_there() -> None:
+    """Where each old node is a new one too, nothing is lost."""
+    coarse, fine = small_planes(5, seed=0), small_planes(9, seed=1)
+    part = np.array([BOX[0], (BOX[0] + BOX[1]) / 2])
+    fine.refine(coarse, part)
+    points = np.random.default_rng(2).uniform(*part, [200, 3]).astype(np.float32)
+    viewdirs = np.tile(np.float32([0, 0, -1]), [200, 1])
+    for one, other in zip(coarse.radiance(points, viewdirs), fine.radiance(points, viewdirs)):
+        np.testing.assert_allclose(one, other, rtol=2e-3, atol=1e-4)
+
+
+def test_gradients_of_a_lookup_are_what_differences_say() -> None:
+    generator = np.random.default_rng(3)
+    image = generator.normal(size=[4, 3, 2]).astype(np.float32)
+    places = generator.uniform(size=[2, 20]).astype(np.float32)
+    upstream = generator.normal(size=[20, 2]).astype(np.float32)
+    with tf.GradientTape() as tape:
+        watched = tf.constant(image)
+        tape.watch(watched)
+        values = interpolated(watched, *places)
+    gradient = tape.gradient(values, watched, output_gradients=tf.constant(upstream)).numpy()
+    # A lookup is linear in the image, so that a difference is exact whatever its size.
+    for index in np.ndindex(*image.shape):
+        moved = image.copy()
+        moved[index] += 1
+        change = np.sum((interpolated(moved, *places) - values) * upstream)
+        np.testing.assert_allclose(gradient[index], change, rtol=1e-3, atol=1e-4)
+
+
+def test_a_field_is_made_again_from_its_configuration() -> None:
+    field = small_planes()
+    again = Planes.from_config(field.get_config())
+    again.set_weights(field.get_weights())
+    for one, other in zip(field(points_inside()), again(points_inside())):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_every_weight_is_trained_in_one_group() -> None:
+    field = small_planes()
+    grouped = [id(weight) for group in field.rate_groups() for weight in group.variables]
+    assert sorted(grouped) == sorted(id(weight) for weight in field.trainable_variables)

@@ -1,0 +1,139 @@
+"""The sampler of a density grid: where it looks, and what is left out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from known_fields import KnownField
+
+from tfnerf.fields.density_grid import DensityGrid
+from tfnerf.fields.model import NeRF
+from tfnerf.geometry.cameras import Rays
+from tfnerf.random_numbers import BatchRows
+from tfnerf.volume.samplers.grid import Grid
+from tfnerf.volume.samples import Draws
+from tfnerf.volume.sampling import equal_shares
+from tfnerf.volume.scene_renderer import SceneRenderer
+
+RESOLUTION = 32
+RADIUS = 0.6
+
+
+def ball(density: float = 200.0) -> NeRF:
+    """In a box from -1 to 1, with a grid that knows it."""
+
+    def at(points: tf.Tensor) -> tf.Tensor:
+        return tf.where(tf.norm(points, axis=-1) < RADIUS, density, 0.0)
+
+    grid = DensityGrid(RESOLUTION)
+    grid.box.corners.assign([[-1.0] * 3, [1.0] * 3])
+    centers = (np.indices([RESOLUTION] * 3).reshape([3, -1]).T + 0.5) / RESOLUTION * 2 - 1
+    grid.density.assign(tf.reshape(at(tf.constant(centers, tf.float32)), [RESOLUTION] * 3))
+    grid.mark_occupied()
+    field = KnownField(at, lambda points, viewdirs: 0.5 + 0.5 * points)
+    return NeRF(field, grid=grid)
+
+
+def sampler_of(model: NeRF, **changes: float) -> Grid:
+    sampler = Grid(model.grid, 0.0, 9.0, num_probes=96, num_samples=16, even_share=0.2)
+    return dataclasses.replace(sampler, **changes)
+
+
+def rays_at(heights: np.ndarray) -> Rays:
+    """Along x from -3, at these heights above the middle of the box."""
+    zeros = np.zeros_like(heights)
+    origins = np.stack([zeros - 3, zeros, heights], -1).astype(np.float32)
+    directions = np.tile(np.float32([1, 0, 0]), [len(heights), 1])
+    return Rays(*(tf.constant(values) for values in (origins, directions, directions)))
+
+
+def draws_of(num_rays: int, sampler: Grid) -> Draws:
+    return sampler.draw(BatchRows(0, tf.constant(3), num_rays, tf.constant(0), num_rays))
+
+
+@pytest.mark.parametrize("jitter", [False, True])
+@pytest.mark.parametrize("lindisp", [False, True])
+def test_samples_lie_in_intervals_that_fill_the_box(jitter: bool, lindisp: bool) -> None:
+    sampler = sampler_of(ball(), near=0.5, lindisp=lindisp)
+    rays = rays_at(np.linspace(-0.5, 0.5, 40))
+    samples = sampler(rays, draws_of(40, sampler) if jitter else Draws())
+    depths, intervals = samples.depths.numpy(), samples.intervals.numpy()
+    assert depths.shape == intervals.shape == (40, 16)
+    ends = 2 + np.cumsum(intervals, -1)
+    np.testing.assert_allclose(ends[:, -1], 4, rtol=1e-5)
+    assert (depths <= ends + 1e-5).all() and (depths >= ends - intervals - 1e-5).all()
+
+
+def test_most_samples_lie_where_the_light_stops() -> None:
+    """Two cells around the surface, all but the even share."""
+    sampler = sampler_of(ball())
+    heights = np.linspace(-0.3, 0.3, 20)
+    depths = sampler(rays_at(heights), Draws()).depths.numpy()
+    surface = 3 - np.sqrt(RADIUS**2 - heights**2)
+    near = np.abs(depths - surface[:, np.newaxis]) < 2 * 2 / RESOLUTION
+    assert near.mean() > 0.7
+    evenly = sampler_of(ball(), even_share=1.0)(rays_at(heights), Draws()).depths.numpy()
+    np.testing.assert_allclose(np.diff(evenly, axis=-1), 2 / 16, rtol=1e-4)
+
+
+def test_a_ray_that_the_grid_says_nothing_of_is_sampled_evenly() -> None:
+    depths = sampler_of(ball())(rays_at(np.array([0.97])), Draws()).depths
+    np.testing.assert_allclose(np.diff(depths, axis=-1), 2 / 16, rtol=1e-3)
+
+
+def test_rays_are_live_that_pass_an_occupied_cell() -> None:
+    sampler = sampler_of(ball())
+    heights = np.linspace(-1.5, 1.5, 301)
+    live = sampler.live(rays_at(heights)).numpy()
+    assert live[np.abs(heights) < RADIUS].all()
+    assert not live[np.abs(heights) > RADIUS + 2 * 2 / RESOLUTION].any()
+
+
+@pytest.mark.parametrize("white_background", [False, True])
+def test_rays_that_meet_nothing_show_the_background_and_change_no_other(
+    white_background: bool,
+) -> None:
+    model = ball()
+    renderer = SceneRenderer(model, sampler_of(model), None, white_background, True)
+    heights = np.linspace(-1.2, 1.2, 49)
+    together = renderer.render(rays_at(heights))
+    assert 0 < int(together.num_live) < 49
+    for index, height in enumerate(heights):
+        alone = renderer.render(rays_at(np.array([height])))
+        for one, other in zip(together.final, alone.final):
+            np.testing.assert_allclose(one[index], other[0], atol=1e-6)
+    background = np.full([49, 3], float(white_background))
+    missed = np.abs(heights) > 0.8
+    np.testing.assert_array_equal(together.final.rgb.numpy()[missed], background[missed])
+
+
+def test_a_ball_is_where_it_is() -> None:
+    model = ball()
+    renderer = SceneRenderer(model, sampler_of(model, even_share=0.05), None, False, True)
+    heights = np.linspace(-0.4, 0.4, 17)
+    seen = renderer.render(rays_at(heights)).final
+    np.testing.assert_allclose(seen.opacity, 1, atol=1e-3)
+    error = np.abs(seen.depth - (3 - np.sqrt(RADIUS**2 - heights**2)))
+    # A cell is 0.06 wide, and where in it the surface is the grid does not know.
+    assert error.max() < 0.12 and error.mean() < 0.03
+
+
+def test_no_ray_at_all_is_an_empty_picture() -> None:
+    model = ball()
+    renderer = SceneRenderer(model, sampler_of(model), None, True, True)
+    assert renderer.render(rays_at(np.zeros([0]))).final.rgb.shape == (0, 3)
+    missing = renderer.render(rays_at(np.array([2.0, 3.0]))).final
+    np.testing.assert_array_equal(missing.rgb, 1)
+
+
+def test_shares_are_equal_as_in_a_slow_loop() -> None:
+    generator = np.random.default_rng(0)
+    weights = generator.uniform(0.01, 1, [9, 12]) ** 3 + 1e-4
+    borders = equal_shares(tf.constant(weights, tf.float32), 7).numpy()
+    for row, found in zip(weights, borders):
+        cdf = np.concatenate([[0], np.cumsum(row / row.sum())])
+        expected = np.interp(np.arange(8) / 7, cdf, np.arange(13) / 12)
+        np.testing.assert_allclose(found, expected, atol=2e-5)

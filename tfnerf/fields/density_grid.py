@@ -1,0 +1,203 @@
+"""A grid of densities over a box: a coarse network without weights, which is only looked up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfnerf.fields.box import Box
+from tfnerf.fields.field import Field
+from tfnerf.random_numbers import BatchRows, Stream
+
+_EMPTY_OPACITY = 1e-3
+"""Of a cell, seen across its longest side, below which it and its neighbours count as empty."""
+_DECAY = 0.95
+"""What is left of a cell's density when the field says it is lower."""
+_CELLS_PER_REFRESH = 1 << 15
+"""That a field is asked for where it cannot tell all of them at once."""
+
+
+@keras.saving.register_keras_serializable(package="tfnerf")
+class DensityGrid(keras.layers.Layer):
+    """Densities of the cells of a box, and which cells are worth a look.
+
+    Both are kept up to date from a field. At first all is of the same little density and no cell is
+    empty, because a field that has learned nothing yet says nothing about the scene.
+
+    Args:
+      resolution: G, cells along each side of the box.
+    """
+
+    def __init__(self, resolution: int, name: str | None = None):
+        super().__init__(name=name, dtype="float32")
+        self.resolution = resolution
+        self.box = Box(name="box")
+        shape = [resolution] * 3
+        self.density = self.add_weight(
+            shape=shape, initializer="zeros", trainable=False, name="density"
+        )
+        self.occupied = self.add_weight(
+            shape=shape, dtype="bool", initializer="ones", trainable=False, name="occupied"
+        )
+        self.built = True
+
+    def densities_along(
+        self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor
+    ) -> tf.Tensor:
+        """Densities of the cells that rays pass through.
+
+        Args:
+          origins: [N, 3].
+          directions: [N, 3].
+          depths: [N, S], between those of `span`.
+
+        Returns:
+          [N, S].
+        """
+        return tf.gather(
+            tf.reshape(self.density.value, [-1]), self._cells(origins, directions, depths)
+        )
+
+    def meets_something(
+        self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor
+    ) -> tf.Tensor:
+        """Which rays [N] pass through an occupied cell; the arguments of `densities_along`."""
+        cells = self._cells(origins, directions, depths)
+        return tf.reduce_any(tf.gather(tf.reshape(self.occupied.value, [-1]), cells), -1)
+
+    def _cells(self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor) -> tf.Tensor:
+        """Indices [N, S] of cells at depths along rays inside of the box."""
+        per_unit = self.resolution / self.box.size
+        start, step = (origins - self.box.low) * per_unit, directions * per_unit
+        index = tf.zeros_like(depths, tf.int32)
+        # Axis by axis, because passes over [N, S, 3] take four times as long.
+        for axis in range(3):
+            place = start[:, axis, tf.newaxis] + step[:, axis, tf.newaxis] * depths
+            index = index * self.resolution + tf.cast(place, tf.int32)
+        # Where rounding takes a place out of the box.
+        return tf.clip_by_value(index, 0, self.resolution**3 - 1)
+
+    def span(
+        self,
+        origins: tf.Tensor,
+        directions: tf.Tensor,
+        near: tf.Tensor | float,
+        far: tf.Tensor | float,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Depths between which rays are in the box and between near and far.
+
+        Args:
+          origins: [N, 3].
+          directions: [N, 3].
+          near: depth where rays begin.
+          far: depth where they end.
+
+        Returns:
+          Two depths [N, 1]; the second is the smaller one where a ray misses the box.
+        """
+        # A ray along a side of the box meets the planes of the other sides at infinity.
+        inverse = 1 / tf.where(tf.abs(directions) < 1e-9, 1e-9, directions)
+        first = (self.box.low - origins) * inverse
+        second = first + self.box.size * inverse
+        enters = tf.reduce_max(tf.minimum(first, second), -1, keepdims=True)
+        leaves = tf.reduce_min(tf.maximum(first, second), -1, keepdims=True)
+        return tf.maximum(enters, near), tf.minimum(leaves, far)
+
+    def refresh(self, field: Field, seed: int, step: tf.Tensor) -> None:
+        """Takes over the densities of a field, or of a field that has to be asked some of them.
+
+        Of such a field a density is what it was found to be in the last refreshes at most, because
+        the points that are asked may miss what is thin (Mueller et al. 2022, appendix E).
+
+        Args:
+          field: whose densities these are.
+          seed: of the run.
+          step: scalar int, steps done.
+        """
+        densities = field.densities_on_grid(self.resolution)
+        self.density.assign(
+            self._with_some_asked(field, seed, step) if densities is None else densities
+        )
+
+    def _with_some_asked(self, field: Field, seed: int, step: tf.Tensor) -> tf.Tensor:
+        num_cells = self.resolution**3
+        count = min(num_cells, _CELLS_PER_REFRESH)
+        rows = BatchRows(seed, step, count, tf.constant(0), count)
+        numbers = rows.uniforms(4, Stream.GRID)
+        cells = tf.cast(numbers[:, 3] * num_cells, tf.int32)
+        corner = tf.stack(
+            [
+                cells // self.resolution**2,
+                cells // self.resolution % self.resolution,
+                cells % self.resolution,
+            ],
+            -1,
+        )
+        places = (tf.cast(corner, tf.float32) + numbers[:, :3]) / self.resolution
+        found, _ = field(self.box.low + self.box.size * places)
+        before = tf.gather_nd(self.density.value, corner)
+        return tf.tensor_scatter_nd_max(
+            tf.tensor_scatter_nd_update(self.density.value, corner, _DECAY * before), corner, found
+        )
+
+    def refine(self, coarse: DensityGrid, box: np.ndarray) -> None:
+        """Takes over what another grid knows of a part of its box.
+
+        Args:
+          coarse: the grid.
+          box: [2, 3], the part.
+        """
+        old = coarse.box.corners.numpy()
+        centers = (np.arange(self.resolution)[:, np.newaxis] + 0.5) / self.resolution
+        places = (box[0] + (box[1] - box[0]) * centers - old[0]) / (old[1] - old[0])
+        cells = np.clip((places * coarse.resolution).astype(int), 0, coarse.resolution - 1)
+        self.density.assign(coarse.density.numpy()[np.ix_(*cells.T)])
+        self.box.corners.assign(box)
+
+    def mark_occupied(self) -> None:
+        """Says anew which cells are empty: those of next to no density, as are their neighbours."""
+        longest = tf.reduce_max(self.box.size) / self.resolution
+        opacity = 1 - tf.exp(-self.density.value * longest)
+        self.occupied.assign(_dilated(opacity >= _EMPTY_OPACITY))
+
+    @property
+    def occupied_share(self) -> float:
+        """Share of the cells that are not empty, or next to one that is not."""
+        return float(np.mean(self.occupied.numpy()))
+
+    def occupied_box(self) -> np.ndarray:
+        """The smallest box [2, 3] float64 around the cells that are not empty.
+
+        Of pieces apart from each other only the largest one counts, because a speck in front of a
+        camera must not keep the box large.
+        """
+        from scipy import ndimage
+
+        pieces, _ = ndimage.label(self.occupied.numpy())
+        sizes = np.bincount(pieces.ravel())
+        corners = self.box.corners.numpy()
+        if len(sizes) < 2:
+            return corners
+        cells = np.argwhere(pieces == 1 + np.argmax(sizes[1:]))
+        around = np.stack([cells.min(0), cells.max(0) + 1])
+        return corners[0] + (corners[1] - corners[0]) * around / self.resolution
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make a grid of the same size."""
+        return {"resolution": self.resolution, "name": self.name}
+
+
+def _dilated(cells: tf.Tensor) -> tf.Tensor:
+    """Cells [X, Y, Z] and all their neighbours, at sides, edges and corners."""
+    for axis in range(3):
+        widths = [[1, 1] if other == axis else [0, 0] for other in range(3)]
+        padded = tf.pad(cells, widths)
+        size = cells.shape[axis]
+        before, after = (
+            tf.gather(padded, tf.range(first, first + size), axis=axis) for first in (0, 2)
+        )
+        cells = cells | before | after
+    return cells

@@ -1,0 +1,75 @@
+"""The box of space that a scene may fill, as far as its cameras tell."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfnerf.scenes.scene import Scene
+
+_RESOLUTION = 48
+"""Cells along each side when it is looked for what cameras see."""
+_MIN_SHARE = 0.1
+"""Of the cameras, that see what belongs to the scene."""
+
+
+def scene_box(scene: Scene) -> np.ndarray:
+    """The box that cameras see between near and far, as far as several of them do.
+
+    What only few cameras see cannot be learned, and would make the box large.
+
+    Args:
+      scene: with training views.
+
+    Returns:
+      [2, 3] float64, the lowest and the highest corner in the coordinates of the networks.
+    """
+    cameras = scene.train.cameras
+    ends = _ray_ends(scene)
+    low, high = ends.min(0), ends.max(0)
+    if scene.ndc is not None:
+        return np.stack([low, high])
+    size = (high - low) / _RESOLUTION
+    cells = np.indices([_RESOLUTION] * 3).reshape([3, -1]).T
+    centers = low + size * (cells + 0.5)
+    num_seen = np.zeros(len(centers), int)
+    for view in range(len(cameras)):
+        num_seen += _in_sight(scene, view, centers)
+    seen = cells[num_seen >= min(len(cameras), max(2, _MIN_SHARE * len(cameras)))]
+    if not len(seen):
+        return np.stack([low, high])
+    return np.stack([low + size * seen.min(0), low + size * (seen.max(0) + 1)])
+
+
+def _ray_ends(scene: Scene) -> np.ndarray:
+    """Where rays through the corners of all training views begin and end, [P, 3] float64."""
+    cameras = scene.train.cameras
+    rows, columns = (grid.ravel() for grid in np.mgrid[0:2, 0:2])
+    rows, columns = rows * (cameras.height - 1), columns * (cameras.width - 1)
+    view = np.repeat(np.arange(len(cameras)), 4)
+    rays = cameras.rays(
+        view,
+        np.tile(rows, len(cameras)),
+        np.tile(columns, len(cameras)),
+        pixel_centers=scene.pixel_centers,
+    )
+    if scene.ndc is not None:
+        rays = scene.ndc.warp(rays)
+    origins, directions = (np.asarray(part, np.float64) for part in rays[:2])
+    return np.concatenate([origins + depth * directions for depth in (scene.near, scene.far)])
+
+
+def _in_sight(scene: Scene, view: int, points: np.ndarray) -> np.ndarray:
+    """Which points [M, 3] a training camera sees between near and far, [M] bool.
+
+    The distortion of lenses is left out.
+    """
+    cameras = scene.train.cameras
+    pose = cameras.camera_to_world[view].astype(np.float64)
+    x, y, z = ((points - pose[:, 3]) @ pose[:, :3]).T
+    depth = -z
+    in_depth = (depth >= scene.near) & (depth <= scene.far)
+    depth = np.maximum(depth, 1e-9)
+    focal, center = cameras.focal[view], cameras.center[view]
+    column, row = center[0] + focal[0] * x / depth, center[1] - focal[1] * y / depth
+    in_image = (column >= 0) & (column <= cameras.width) & (row >= 0) & (row <= cameras.height)
+    return in_depth & in_image

@@ -1,0 +1,138 @@
+"""The sampler that looks up a density grid instead of asking a coarse network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfnerf.fields.density_grid import DensityGrid
+from tfnerf.fields.model import NeRF
+from tfnerf.geometry.cameras import Rays
+from tfnerf.random_numbers import BatchRows, Stream
+from tfnerf.settings import RenderSettings
+from tfnerf.volume.compositing import Composite, sample_weights
+from tfnerf.volume.samplers import Loss
+from tfnerf.volume.samples import Draws, Samples
+from tfnerf.volume.sampling import equal_shares
+
+_LITTLE = 1e-6
+"""Weight of a ray below which its samples are spread evenly."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Few samples, where the weight is that a ray through the grid has (section 5.2).
+
+    The part of a ray that lies in the box of the grid is cut into intervals of equal probability,
+    with a share for even spacing, because what the grid does not know of has to be found. Each
+    sample stands for its interval. Rays that meet no occupied cell are not looked at.
+    """
+
+    grid: DensityGrid
+    near: float | tf.Tensor
+    """Scalar or [N, 1], depth where rays begin."""
+    far: float | tf.Tensor
+    """The same where they end."""
+    num_probes: int
+    """Places on each ray that the grid is looked up at."""
+    num_samples: int
+    even_share: float
+    """Of the probability, spread evenly; from 0 to 1."""
+    lindisp: bool = False
+    """Probes are spaced evenly in disparity instead of depth."""
+    jitter: bool = True
+    """Probes and samples are drawn at random within their intervals while training."""
+    density_noise_std: float = 0.0
+    """Of the noise on raw densities while training."""
+
+    def __call__(self, rays: Rays, draws: Draws) -> Samples:
+        """Samples of rays that are live; see `Sampler`."""
+        begin, end = self._span(rays)
+        speed = tf.norm(rays.directions, axis=-1, keepdims=True)
+        fractions = tf.range(self.num_probes + 1, dtype=tf.float32)[tf.newaxis] / self.num_probes
+        edges = self._depths(begin, end, fractions)
+        lengths = edges[:, 1:] - edges[:, :-1]
+        offset = 0.5 if draws.jitter is None else draws.jitter[:, :1]
+        density = self.grid.densities_along(*rays[:2], edges[:, :-1] + lengths * offset)
+        weights = _blurred(sample_weights(density, lengths * speed))
+        weights /= tf.reduce_sum(weights, -1, keepdims=True) + _LITTLE
+        weights = (1 - self.even_share) * weights + self.even_share / self.num_probes
+        ends = self._depths(begin, end, equal_shares(weights, self.num_samples))
+        intervals = ends[:, 1:] - ends[:, :-1]
+        offset = 0.5 if draws.jitter is None else draws.jitter[:, 1:]
+        return Samples(ends[:, :-1] + intervals * offset, intervals)
+
+    def live(self, rays: Rays) -> tf.Tensor:
+        """Which rays [N] meet an occupied cell; see `Sampler`."""
+        begin, end = self._span(rays)
+        num_probes = self.grid.resolution // 2
+        fractions = (tf.range(num_probes, dtype=tf.float32)[tf.newaxis] + 0.5) / num_probes
+        depths = self._depths(begin, end, fractions)
+        return (begin < end)[:, 0] & self.grid.meets_something(*rays[:2], depths)
+
+    def _span(self, rays: Rays) -> tuple[tf.Tensor, tf.Tensor]:
+        return self.grid.span(rays.origins, rays.directions, self.near, self.far)
+
+    def _depths(self, begin: tf.Tensor, end: tf.Tensor, fractions: tf.Tensor) -> tf.Tensor:
+        """Depths [N, S] of fractions [N or 1, S] of the way from begin to end [N, 1]."""
+        if self.lindisp:
+            return 1 / (1 / begin * (1 - fractions) + 1 / end * fractions)
+        return begin + (end - begin) * fractions
+
+    @property
+    def points_per_ray(self) -> int:
+        """Samples."""
+        return self.num_samples
+
+    def draw(self, rows: BatchRows) -> Draws:
+        """Where in their intervals the probes and the samples of each ray lie; see `Sampler`."""
+        draws = Draws()
+        if self.jitter:
+            draws = draws._replace(jitter=rows.uniforms(2, Stream.JITTER))
+        if self.density_noise_std:
+            noise = self.density_noise_std * rows.normals(self.num_samples, Stream.FINE_NOISE)
+            draws = draws._replace(density_noise=noise)
+        return draws
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """None: the grid is not trained."""
+        return ()
+
+    def losses(
+        self, preview: Composite | None, error: Callable[[tf.Tensor], tf.Tensor]
+    ) -> list[Loss]:
+        """None."""
+        return []
+
+
+def make_sampler(
+    model: NeRF, near: float | tf.Tensor, far: float | tf.Tensor, settings: RenderSettings
+) -> Grid:
+    """The sampler of these settings; the model has a grid."""
+    assert model.grid is not None
+    return Grid(
+        model.grid,
+        near,
+        far,
+        settings.num_probes,
+        settings.num_samples,
+        settings.even_share,
+        settings.lindisp,
+        settings.jitter,
+        settings.density_noise_std,
+    )
+
+
+def _blurred(weights: tf.Tensor) -> tf.Tensor:
+    """Weights [N, S] that reach into the intervals beside their own.
+
+    The mean of the larger one of each pair of neighbours (Barron et al. 2021, equation 18): a grid
+    knows no better where in a cell a surface is. The grid itself must not be widened for that, or
+    all light would stop in front of the surface.
+    """
+    padded = tf.pad(weights, [[0, 0], [1, 1]])
+    larger = tf.maximum(padded[:, 1:], padded[:, :-1])
+    return 0.5 * (larger[:, 1:] + larger[:, :-1])
