@@ -16,11 +16,11 @@ from export.served_scene import ServedScene, stored
 from export.versions import new_version, next_version
 from export.warm_up import write_warm_up
 from tfnerf.errors import UserError, first_line
+from tfnerf.evaluate.grid_cost import measure_cost
 from tfnerf.evaluate.metrics import psnr_of
 from tfnerf.fields.model import NeRF, make_model
-from tfnerf.geometry.cameras import Rays
 from tfnerf.runs.trained import TrainedRun
-from tfnerf.scenes import Scene, Views, to_colors
+from tfnerf.scenes import some_pixels
 from tfnerf.settings import RenderSettings
 from tfnerf.volume.scene_renderer import SceneRenderer
 
@@ -66,10 +66,11 @@ def export(
     scene = run.scene()
     settings = _settings(run.config.rendering, num_coarse_samples, num_fine_samples)
     renderer = SceneRenderer.of(scene, _as_served(run, settings, DTYPES[dtype]), settings)
-    description = describe_scene(run, scene, settings, dtype)
-    served = ServedScene(renderer, scene, settings, DTYPES[dtype], json.dumps(description))
     views = scene.held_out or scene.train
-    rays, truth = _some_pixels(scene, views)
+    cost = measure_cost(run, scene, views)
+    description = describe_scene(run, scene, settings, dtype, cost)
+    served = ServedScene(renderer, scene, settings, DTYPES[dtype], json.dumps(description))
+    rays, truth = some_pixels(scene, views, _NUM_RAYS)
     version = next_version(model_base_path) if version is None else version
     with new_version(model_base_path, version) as folder:
         try:
@@ -101,19 +102,6 @@ def _as_served(run: TrainedRun, settings: RenderSettings, dtype: tf.DType) -> Ne
         variable.assign(tf.cast(stored(trained.value, dtype), variable.dtype))
     # Without fine samples only the coarse network is asked.
     return model if settings.num_fine_samples else NeRF(model.coarse)
-
-
-def _some_pixels(scene: Scene, views: Views) -> tuple[Rays, np.ndarray]:
-    """Rays through pixels spread over all views, and the colours [N, 3] that they should have."""
-    cameras = views.cameras
-    height, width = cameras.height, cameras.width
-    chosen = np.linspace(0, len(views) * height * width - 1, _NUM_RAYS).astype(np.int64)
-    view, row, column = np.unravel_index(chosen, (len(views), height, width))
-    rays = cameras.rays(view, row, column, pixel_centers=scene.pixel_centers)
-    pixels = views.images[view, row, column]
-    return rays, to_colors(
-        pixels, views.white_level, white_background=scene.white_background
-    ).numpy()
 
 
 def _psnr(rgb: np.ndarray, truth: np.ndarray) -> float:

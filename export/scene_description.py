@@ -9,6 +9,7 @@ import numpy as np
 
 import tfnerf
 from export.served_scene import DEPTH_LEVELS, MAX_PIXELS
+from tfnerf.evaluate.grid_cost import GridCost
 from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.poses import MIN_CONVERGENCE, average_pose, meeting_point, transformed
 from tfnerf.runs.trained import TrainedRun
@@ -22,7 +23,11 @@ _HALF_SIZE = 0.5
 
 
 def describe_scene(
-    run: TrainedRun, scene: Scene, settings: RenderSettings, dtype: str
+    run: TrainedRun,
+    scene: Scene,
+    settings: RenderSettings,
+    dtype: str,
+    cost: GridCost | None = None,
 ) -> dict[str, Any]:
     """All that a client needs to make pictures, in world coordinates (those of the scene's files).
 
@@ -31,6 +36,7 @@ def describe_scene(
       scene: of it.
       settings: how the exported model samples rays.
       dtype: of its weights.
+      cost: of a grid that the run was given after training; None: it was given none.
     """
     cameras = scene.train.cameras
     name = default_path(scene)
@@ -54,14 +60,26 @@ def describe_scene(
         "depth_levels": DEPTH_LEVELS,
         "most_pixels": MAX_PIXELS,
         "step": run.step,
-        "num_coarse_samples": settings.num_coarse_samples,
-        "num_fine_samples": settings.num_fine_samples,
+        "field": run.config.network.field,
+        "sampler": settings.sampler,
+        **_num_samples(settings),
         "dtype": dtype,
+        **({} if cost is None else {"grid": cost._asdict()}),
         **({"conditions": scene.conditions} if scene.conditions else {}),
         "versions": {
             "tfnerf": tfnerf.__version__,
             **{package: metadata.version(package) for package in ("tensorflow", "keras")},
         },
+    }
+
+
+def _num_samples(settings: RenderSettings) -> dict[str, int]:
+    """Samples per ray, by the names of the flags that say so."""
+    if settings.sampler == "grid":
+        return {"num_samples": settings.num_samples}
+    return {
+        "num_coarse_samples": settings.num_coarse_samples,
+        "num_fine_samples": settings.num_fine_samples,
     }
 
 

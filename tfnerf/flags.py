@@ -12,7 +12,14 @@ from typing import Any, Literal
 from absl import flags
 
 from tfnerf.errors import UserError
-from tfnerf.settings import SECTIONS, Config, SceneSettings, flag_settings, flag_text
+from tfnerf.settings import (
+    SECTIONS,
+    Config,
+    SamplerKind,
+    SceneSettings,
+    flag_settings,
+    flag_text,
+)
 
 flags.disclaim_key_flags()  # they belong to the command that defines them: its --help lists them
 
@@ -46,6 +53,22 @@ def define_run_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         lower_bound=1,
         flag_values=flag_values,
     )
+    flags.DEFINE_enum(
+        "sampler",
+        None,
+        typing.get_args(SamplerKind),
+        "Where along a ray to look; grid makes pictures of runs that were trained hierarchical "
+        "many times faster, and what that costs is measured. Default: as in training.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "num_samples",
+        None,
+        "Samples per ray with a grid; fewer are faster. Default: as in training, 16 for a run that "
+        "was trained hierarchical.",
+        lower_bound=1,
+        flag_values=flag_values,
+    )
 
 
 def run_arguments(flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, Any]:
@@ -57,6 +80,8 @@ def run_arguments(flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, Any]
         "run_dir": flag_values.run_dir,
         "data_dir": _absolute(data_dir) if data_dir else None,
         "rays_per_chunk": flag_values.rays_per_chunk,
+        "sampler": flag_values.sampler,
+        "num_samples": flag_values.num_samples,
     }
 
 

@@ -271,6 +271,13 @@ class RenderSettings(_Checked):
     density_noise_std: float = _flag(
         0.0, "Standard deviation of noise on the raw density while training.", at_least=0
     )
+    distortion_weight: float = _flag(
+        0.0,
+        "Weight of a loss on how far along a ray what it sees is spread, against floaters in "
+        "captures.",
+        at_least=0,
+        only_for=_GRID,
+    )
     jitter: bool = _flag(True, "Draw samples at random within their intervals while training.")
     rays_per_chunk: int | None = _flag(
         None,
@@ -338,6 +345,20 @@ class TrainingSettings(_Checked):
     )
     center_crop_fraction: float = _flag(
         0.5, "Side of that centre, as a fraction of the image's.", above=0, at_most=1
+    )
+    sparsity_weight: float = _flag(
+        0.0,
+        "Weight of a loss on the size of density components, which empties space that few views "
+        "see.",
+        at_least=0,
+        only_for=_PLANES,
+    )
+    smoothness_weight: float = _flag(
+        0.0,
+        "Weight of a loss on differences between neighbouring cells of planes, for scenes with few "
+        "views.",
+        at_least=0,
+        only_for=_PLANES,
     )
     learning_rate: float = _flag(5e-4, "Initial learning rate of Adam.", above=0)
     learning_rate_decay_steps: int = _flag(

@@ -110,6 +110,17 @@ def test_gradients_of_a_lookup_are_what_differences_say() -> None:
         np.testing.assert_allclose(gradient[index], change, rtol=1e-3, atol=1e-4)
 
 
+def test_penalties_are_means_over_what_is_there() -> None:
+    field = small_planes()
+    factors = [factor.numpy() for factor in (*field.planes, *field.lines)]
+    sparsity = sum(np.abs(factor[..., :2]).mean() for factor in factors)
+    np.testing.assert_allclose(field.sparsity(), sparsity, rtol=1e-5)
+    roughness = sum(
+        (np.diff(factor, axis=axis) ** 2).mean() for factor in factors[:3] for axis in (0, 1)
+    )
+    np.testing.assert_allclose(field.roughness(), roughness, rtol=1e-5)
+
+
 def test_a_field_is_made_again_from_its_configuration() -> None:
     field = small_planes()
     again = Planes.from_config(field.get_config())

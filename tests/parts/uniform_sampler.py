@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import tensorflow as tf
 
+from tfnerf.fields.field import Loss
 from tfnerf.fields.model import NeRF
 from tfnerf.geometry.cameras import Rays
 from tfnerf.random_numbers import BatchRows, Stream
 from tfnerf.settings import RenderSettings
-from tfnerf.volume.compositing import Composite
-from tfnerf.volume.samplers import Loss
-from tfnerf.volume.samples import Draws, Samples
+from tfnerf.volume.samplers import Reduction
+from tfnerf.volume.samples import Draws, Rendering, Samples
 
 _NUM_SAMPLES = 32
 
@@ -47,9 +46,7 @@ class Uniform:
     def draw(self, rows: BatchRows) -> Draws:
         return Draws(jitter=rows.uniforms(self.num_samples, Stream.JITTER))
 
-    def losses(
-        self, preview: Composite | None, error: Callable[[tf.Tensor], tf.Tensor]
-    ) -> list[Loss]:
+    def losses(self, rendering: Rendering, error: Reduction, mean: Reduction) -> list[Loss]:
         return []
 
 

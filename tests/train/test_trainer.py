@@ -173,14 +173,14 @@ def run_to(trainer: Trainer, last: int) -> Trainer:
 
 
 FIELDS_ON_A_GRID = [
-    small_planes_config(),
+    small_planes_config(sparsity_weight=0.1, smoothness_weight=0.01, distortion_weight=0.01),
     small_config(sampler="grid", num_coarse_samples=64, num_fine_samples=128, refine_steps="6,12"),
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", FIELDS_ON_A_GRID, ids=["planes", "mlp"])
-@pytest.mark.parametrize("stop", [3, 6, 9, 12, 17])
+@pytest.mark.parametrize("stop", [6, 9])
 def test_from_any_step_it_goes_on_as_if_it_had_never_stopped(config: Config, stop: int) -> None:
     """Before, at and after steps at which the box shrinks and planes become finer."""
     scene = small_scene()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfnerf.volume.compositing import composite, sample_weights
+from tfnerf.volume.compositing import composite, distortion, sample_weights
 
 
 def random_ray_bundle(rng: np.random.Generator, num_rays: int = 16, num_samples: int = 12) -> tuple:
@@ -108,3 +108,19 @@ def test_samples_need_not_fill_the_ray(rng: np.random.Generator) -> None:
     weights = sample_weights(densities, np.float32([[0.2, 0.1]])).numpy()[0]
     first = 1 - math.exp(-0.1)
     np.testing.assert_allclose(weights, [first, (1 - first) * (1 - math.exp(-0.2))], rtol=1e-5)
+
+
+def test_distortion_is_the_mean_distance_of_two_places_of_the_weight(
+    rng: np.random.Generator,
+) -> None:
+    """Summed pair by pair; within an interval of length d it is d / 3."""
+    intervals = rng.uniform(0.1, 1, [4, 6]).astype(np.float32)
+    ends = np.cumsum(intervals, -1)
+    middles = (ends - intervals / 2).astype(np.float32)
+    weights = rng.uniform(size=[4, 6]).astype(np.float32)
+    expected = np.zeros(4)
+    for i in range(6):
+        for j in range(6):
+            expected += weights[:, i] * weights[:, j] * np.abs(middles[:, i] - middles[:, j])
+        expected += weights[:, i] ** 2 * intervals[:, i] / 3
+    np.testing.assert_allclose(distortion(weights, middles, intervals), expected, rtol=1e-5)

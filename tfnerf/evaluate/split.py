@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfnerf.errors import UserError
+from tfnerf.evaluate.grid_cost import measure_cost
 from tfnerf.evaluate.quality import Lpips, ViewQuality, color_error, measure_view
 from tfnerf.files import (
     make_folder,
@@ -52,7 +53,8 @@ def evaluate_split(run: TrainedRun, split: str, lpips: Lpips | None = None) -> d
       lpips: measures LPIPS; None: without.
 
     Returns:
-      The content of metrics.json: step, scene, split, the mean over the views and each view.
+      The content of metrics.json: step, scene, split, the mean over the views and each view; for a
+      run that was given a grid after training what that costs, as "grid".
 
     Raises:
       UserError: the scene has no such split, or the folder cannot be written.
@@ -90,12 +92,14 @@ def _evaluate(
             write_file(folder / _UNFINISHED, to_json(done))
             _log.info("%s: PSNR %.2f dB, SSIM %.3f", quality.name, *quality.exact[:2])
     in_order = [results[name] for name in views.names]
+    cost = measure_cost(run, scene, views)
     content = {
         "step": run.step,
         "scene": scene.name,
         "split": split,
         "mean": _mean(in_order),
         "views": in_order,
+        **({} if cost is None else {"grid": cost._asdict()}),
         "fingerprint": identity,
     }
     write_file(folder / _FINISHED, to_json(content, indent=1) + "\n")

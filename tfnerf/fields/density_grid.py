@@ -68,6 +68,16 @@ class DensityGrid(keras.layers.Layer):
         cells = self._cells(origins, directions, depths)
         return tf.reduce_any(tf.gather(tf.reshape(self.occupied.value, [-1]), cells), -1)
 
+    def occupied_along(
+        self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor
+    ) -> tf.Tensor:
+        """Whether [N, S] there may be something at depths [N, S] along rays, in the box or not."""
+        points = origins[:, tf.newaxis] + directions[:, tf.newaxis] * depths[..., tf.newaxis]
+        inside = self.box.to_unit(points)
+        in_box = tf.reduce_all((inside >= 0) & (inside < 1), -1)
+        cells = self._cells(origins, directions, depths)
+        return in_box & tf.gather(tf.reshape(self.occupied.value, [-1]), cells)
+
     def _cells(self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor) -> tf.Tensor:
         """Indices [N, S] of cells at depths along rays inside of the box."""
         per_unit = self.resolution / self.box.size
@@ -168,20 +178,23 @@ class DensityGrid(keras.layers.Layer):
         """Share of the cells that are not empty, or next to one that is not."""
         return float(np.mean(self.occupied.numpy()))
 
-    def occupied_box(self) -> np.ndarray:
+    def occupied_box(self, *, all_pieces: bool = False) -> np.ndarray:
         """The smallest box [2, 3] float64 around the cells that are not empty.
 
-        Of pieces apart from each other only the largest one counts, because a speck in front of a
-        camera must not keep the box large.
+        Args:
+          all_pieces: of pieces apart from each other all count, else only the largest one: while
+            training a speck in front of a camera must not keep the box large.
         """
         from scipy import ndimage
 
-        pieces, _ = ndimage.label(self.occupied.numpy())
-        sizes = np.bincount(pieces.ravel())
         corners = self.box.corners.numpy()
-        if len(sizes) < 2:
+        occupied = self.occupied.numpy()
+        if not occupied.any():
             return corners
-        cells = np.argwhere(pieces == 1 + np.argmax(sizes[1:]))
+        if not all_pieces:
+            pieces, _ = ndimage.label(occupied)
+            occupied = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+        cells = np.argwhere(occupied)
         around = np.stack([cells.min(0), cells.max(0) + 1])
         return corners[0] + (corners[1] - corners[0]) * around / self.resolution
 

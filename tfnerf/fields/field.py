@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfnerf.settings import TrainingSettings
+
 Conditions = dict[str, tf.Tensor]
 """What colours or densities depend on beside position and direction, for example the time: one row
 per ray or point, by the name of the condition. None where a scene has no conditions."""
@@ -20,6 +22,15 @@ class Radiance(NamedTuple):
     """[M, 3], 0 to 1."""
     density: tf.Tensor
     """[M], at least 0, per unit of the coordinates of the points."""
+
+
+class Loss(NamedTuple):
+    """A term of the loss that training lowers."""
+
+    name: str
+    weight: float
+    value: tf.Tensor
+    """Scalar float32."""
 
 
 class RateGroup(NamedTuple):
@@ -105,6 +116,10 @@ class Field(keras.Model):
           box: [2, 3], to which the scene has been narrowed down.
         """
         self.set_weights(coarse.get_weights())
+
+    def penalties(self, settings: TrainingSettings) -> list[Loss]:
+        """What training lowers of the weights themselves; most fields have nothing such."""
+        return []
 
     def rate_groups(self) -> list[RateGroup]:
         """All trainable weights, each in one group."""

@@ -17,8 +17,8 @@ import tensorflow as tf
 
 from tfnerf.fields.box import Box
 from tfnerf.fields.encoding import encoding_width, positional_encoding
-from tfnerf.fields.field import Conditions, Field, RateGroup
-from tfnerf.settings import Config
+from tfnerf.fields.field import Conditions, Field, Loss, RateGroup
+from tfnerf.settings import Config, TrainingSettings
 
 _PAIRS = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
 """The two axes of each plane, and the one of its line."""
@@ -210,6 +210,34 @@ class Planes(Field):
             layer.set_weights(old_layer.get_weights())
         self.density_scale.assign(coarse.density_scale.value)
         self.box.corners.assign(box)
+
+    def penalties(self, settings: TrainingSettings) -> list[Loss]:
+        """Those that the settings give a weight."""
+        penalties = []
+        if settings.sparsity_weight:
+            penalties.append(Loss("sparsity", settings.sparsity_weight, self.sparsity()))
+        if settings.smoothness_weight:
+            penalties.append(Loss("roughness", settings.smoothness_weight, self.roughness()))
+        return penalties
+
+    def sparsity(self) -> tf.Tensor:
+        """Mean size of the density components of planes and lines; scalar (section 4.4)."""
+        split = self.density_components
+        factors = [*self.planes, *self.lines]
+        return tf.add_n([tf.reduce_mean(tf.abs(factor.value[..., :split])) for factor in factors])
+
+    def roughness(self) -> tf.Tensor:
+        """Mean squared difference between neighbours on planes, along both axes; scalar.
+
+        The total variation of section 4.4, squared as in its released code.
+        """
+        return tf.add_n(
+            [
+                tf.reduce_mean(tf.square(plane.value[1:] - plane.value[:-1]))
+                + tf.reduce_mean(tf.square(plane.value[:, 1:] - plane.value[:, :-1]))
+                for plane in self.planes
+            ]
+        )
 
     def rate_groups(self) -> list[RateGroup]:
         """Planes and lines learn faster than the network behind them."""

@@ -11,8 +11,9 @@ from tfnerf.fields.model import NeRF, make_model
 from tfnerf.flags import read_flagfile
 from tfnerf.runs.checkpoints import Checkpoints, Variables
 from tfnerf.runs.folder import RunFolder
+from tfnerf.runs.on_grid import config_on_grid, model_on_grid
 from tfnerf.scenes import Scene, load_scene
-from tfnerf.settings import Config
+from tfnerf.settings import Config, SamplerKind
 from tfnerf.volume.devices import all_devices
 from tfnerf.volume.image_renderer import ImageRenderer
 from tfnerf.volume.scene_renderer import SceneRenderer
@@ -28,10 +29,18 @@ class TrainedRun:
     """The networks with the weights of the newest checkpoint that can be read."""
     step: int
     """How many steps they were trained for."""
+    as_trained: TrainedRun | None = None
+    """The same without the grid that it was given after training; None: it was given none."""
 
     @classmethod
     def load(
-        cls, run_dir: str, *, data_dir: str | None = None, rays_per_chunk: int | None = None
+        cls,
+        run_dir: str,
+        *,
+        data_dir: str | None = None,
+        rays_per_chunk: int | None = None,
+        sampler: SamplerKind | None = None,
+        num_samples: int | None = None,
     ) -> TrainedRun:
         """Reads a run folder.
 
@@ -39,9 +48,13 @@ class TrainedRun:
           run_dir: the folder.
           data_dir: where the scene is now; None: where it was.
           rays_per_chunk: rays rendered at a time; None: what the flags of the run say.
+          sampler: where to look along rays; None: as in training. A run that was trained without
+            a grid is given one of its densities, which takes a while and makes pictures fast.
+          num_samples: per ray, with a grid; None: as in training, or as many as are needed.
 
         Raises:
-          UserError: no run folder, no checkpoint that can be read, or one of other networks.
+          UserError: no run folder, no checkpoint that can be read, one of other networks, or a
+            sampler that these do without.
         """
         folder = RunFolder(_require_run(Path(run_dir)))
         config = read_flagfile(folder.flags)
@@ -60,7 +73,25 @@ class TrainedRun:
         step = Checkpoints(folder.checkpoints).restore_newest(variables_at, everything=False)
         if step is None or model is None:
             raise UserError(f"{folder.checkpoints}: found no checkpoint, expected a trained run")
-        return cls(folder, config, model, step)
+        return cls(folder, config, model, step)._sampled_by(sampler, num_samples)
+
+    def _sampled_by(self, sampler: SamplerKind | None, num_samples: int | None) -> TrainedRun:
+        own = self.config.rendering.sampler
+        if (sampler or own) == "hierarchical" and num_samples is not None:
+            raise UserError(f"--num_samples={num_samples}: needs --sampler=grid")
+        if sampler in (None, own):
+            if num_samples is None:
+                return self
+            config = self.config.replaced(num_samples=num_samples)
+            return dataclasses.replace(self, config=config)
+        if sampler != "grid":
+            raise UserError(
+                f"--sampler={sampler}: {self.folder.path} was trained with --sampler={own}, and "
+                "has no coarse network"
+            )
+        config = config_on_grid(self.config, num_samples)
+        model = model_on_grid(self.model, self.scene(["train"]), config, self.step)
+        return dataclasses.replace(self, config=config, model=model, as_trained=self)
 
     def scene(self, splits: Sequence[str] = ("train", "test")) -> Scene:
         """The scene that it was trained on; UserError if that is gone or changed."""

@@ -9,10 +9,19 @@ from pathlib import Path
 
 from tfnerf.errors import UserError
 from tfnerf.scenes.files import require_folder
-from tfnerf.scenes.scene import Scene, Views, spread, to_colors, true_colors
+from tfnerf.scenes.scene import Scene, Views, some_pixels, spread, to_colors, true_colors
 from tfnerf.settings import Dataset, SceneSettings
 
-__all__ = ["Scene", "Views", "detect_dataset", "load_scene", "spread", "to_colors", "true_colors"]
+__all__ = [
+    "Scene",
+    "Views",
+    "detect_dataset",
+    "load_scene",
+    "some_pixels",
+    "spread",
+    "to_colors",
+    "true_colors",
+]
 
 _TELLING_FILES: dict[Dataset, str] = {
     "blender": "transforms_train.json",

@@ -12,8 +12,21 @@ _MIN_SHARE = 0.1
 """Of the cameras, that see what belongs to the scene."""
 
 
+def visible_box(scene: Scene) -> np.ndarray:
+    """The box around all that training cameras see between near and far.
+
+    Args:
+      scene: with training views.
+
+    Returns:
+      [2, 3] float64, the lowest and the highest corner in the coordinates of the networks.
+    """
+    ends = _ray_ends(scene)
+    return np.stack([ends.min(0), ends.max(0)])
+
+
 def scene_box(scene: Scene) -> np.ndarray:
-    """The box that cameras see between near and far, as far as several of them do.
+    """The same as far as several cameras see it.
 
     What only few cameras see cannot be learned, and would make the box large.
 
@@ -24,10 +37,9 @@ def scene_box(scene: Scene) -> np.ndarray:
       [2, 3] float64, the lowest and the highest corner in the coordinates of the networks.
     """
     cameras = scene.train.cameras
-    ends = _ray_ends(scene)
-    low, high = ends.min(0), ends.max(0)
+    low, high = visible = visible_box(scene)
     if scene.ndc is not None:
-        return np.stack([low, high])
+        return visible
     size = (high - low) / _RESOLUTION
     cells = np.indices([_RESOLUTION] * 3).reshape([3, -1]).T
     centers = low + size * (cells + 0.5)
@@ -36,7 +48,7 @@ def scene_box(scene: Scene) -> np.ndarray:
         num_seen += _in_sight(scene, view, centers)
     seen = cells[num_seen >= min(len(cameras), max(2, _MIN_SHARE * len(cameras)))]
     if not len(seen):
-        return np.stack([low, high])
+        return visible
     return np.stack([low + size * seen.min(0), low + size * (seen.max(0) + 1)])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnerf.errors import UserError
-from tfnerf.geometry.cameras import NDC, Cameras
+from tfnerf.geometry.cameras import NDC, Cameras, Rays
 from tfnerf.geometry.poses import scale_of
 
 
@@ -132,6 +132,22 @@ def true_colors(scene: Scene, views: Views, index: int) -> np.ndarray:
     """What the camera of a view saw, [H, W, 3] float32, on the background of the scene."""
     pixels = views.images[index]
     return np.asarray(to_colors(pixels, views.white_level, white_background=scene.white_background))
+
+
+def some_pixels(scene: Scene, views: Views, count: int) -> tuple[Rays, np.ndarray]:
+    """Rays through pixels spread over all of some views.
+
+    Returns:
+      The rays [N], and the colours [N, 3] that they should have.
+    """
+    cameras = views.cameras
+    height, width = cameras.height, cameras.width
+    chosen = np.linspace(0, len(views) * height * width - 1, count).astype(np.int64)
+    view, row, column = np.unravel_index(chosen, (len(views), height, width))
+    rays = cameras.rays(view, row, column, pixel_centers=scene.pixel_centers)
+    pixels = views.images[view, row, column]
+    colors = to_colors(pixels, views.white_level, white_background=scene.white_background)
+    return rays, colors.numpy()
 
 
 def spread(num_views: int, num_wanted: int) -> np.ndarray:

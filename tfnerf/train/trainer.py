@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfnerf.errors import UserError
+from tfnerf.fields.field import Loss
 from tfnerf.fields.model import make_model
 from tfnerf.scenes import Scene
 from tfnerf.scenes.extent import scene_box
@@ -16,7 +17,6 @@ from tfnerf.settings import Config
 from tfnerf.train.batches import Batch, TrainingBatches
 from tfnerf.train.optimizer import GroupedAdam
 from tfnerf.volume.devices import compute_exactly, training_rays_per_chunk, uses_xla
-from tfnerf.volume.samplers import Loss
 from tfnerf.volume.scene_renderer import SceneRenderer
 
 _STEPS_PER_REFRESH = 16
@@ -98,7 +98,11 @@ class Trainer:
         self._batches = TrainingBatches(scene, self.renderer.sampler, config.training, step)
         self.rays_per_step = self._batches.size
         """Over all devices together."""
-        self._loss_names = ("final", *self.renderer.sampler.loss_names)
+        self._loss_names = (
+            "final",
+            *self.renderer.sampler.loss_names,
+            *(penalty.name for penalty in self._penalties()),
+        )
         rays_per_chunk = training_rays_per_chunk(
             config.rendering, self.renderer.sampler, self.model.final
         )
@@ -238,6 +242,9 @@ class Trainer:
         self.optimizer.apply(gradients)
         return sums
 
+    def _penalties(self) -> list[Loss]:
+        return self.model.final.penalties(self._config.training)
+
     def loss_and_gradients(self, batch: Batch) -> tuple[BatchStatistics, list[tf.Tensor]]:
         """A batch's share of the global batch's statistics and gradients.
 
@@ -245,17 +252,23 @@ class Trainer:
         the gradient of the whole (section 5.3, equation 6, divided by the number of rays).
         """
 
+        def mean(values: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_sum(values) / self.rays_per_step
+
         def mean_square(difference: tf.Tensor) -> tf.Tensor:
             return tf.reduce_sum(difference**2) / (3 * self.rays_per_step)
 
         def error(rgb: tf.Tensor) -> tf.Tensor:
             return mean_square(rgb - batch.colors)
 
+        share = mean(tf.ones_like(batch.colors[:, 0]))
         with tf.GradientTape() as tape:
             rendering = self.renderer.render(batch.rays, batch.draws)
             losses = [
                 Loss("final", 1.0, error(rendering.final.rgb)),
-                *self.renderer.sampler.losses(rendering.preview, error),
+                *self.renderer.sampler.losses(rendering, error, mean),
+                # The shares of all parts of the batch add up to one.
+                *(term._replace(value=share * term.value) for term in self._penalties()),
             ]
             loss = sum(term.weight * term.value for term in losses)
         if tuple(term.name for term in losses) != self._loss_names:

@@ -64,6 +64,26 @@ def sample_weights(densities: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     return alpha * transmittance
 
 
+def distortion(weights: tf.Tensor, depths: tf.Tensor, intervals: tf.Tensor) -> tf.Tensor:
+    """How far the weight of each ray is spread along it (Barron et al. 2022, equation 15).
+
+    The mean distance of two places on the ray that are drawn by their weights; 0 if all weight is
+    at one depth.
+
+    Args:
+      weights: [N, S].
+      depths: [N, S], increasing, the middles of the intervals; of the unit that distances are in.
+      intervals: [N, S], depth that each sample stands for.
+
+    Returns:
+      [N].
+    """
+    before = tf.cumsum(weights, -1, exclusive=True)
+    moment_before = tf.cumsum(weights * depths, -1, exclusive=True)
+    between = 2 * tf.reduce_sum(weights * (depths * before - moment_before), -1)
+    return between + tf.reduce_sum(tf.square(weights) * intervals, -1) / 3
+
+
 def _weighted_sum(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Sum over S of weights [N, S] times values [N, S, C]: [N, C]."""
     if values.shape[-1] == 3:

@@ -40,6 +40,27 @@ class Samples(NamedTuple):
     """What the sampler rendered to find them; None if it rendered nothing."""
 
 
+class Rendering(NamedTuple):
+    """What N rays see."""
+
+    final: Composite
+    samples: Samples
+    """Where on the rays that was looked for; all 0 for rays that meet nothing."""
+    num_live: tf.Tensor
+    """Scalar int, rays that were looked at; the others meet nothing."""
+
+    @property
+    def preview(self) -> Composite | None:
+        """What the sampler saw where it looked first; None if it did not look."""
+        return self.samples.preview
+
+    def on_white(self) -> Rendering:
+        """The same with white instead of black where it is not opaque."""
+        preview = None if self.preview is None else self.preview.on_white()
+        samples = self.samples._replace(preview=preview)
+        return self._replace(final=self.final.on_white(), samples=samples)
+
+
 def render_samples(
     field: Field, rays: Rays, samples: Samples, density_noise: tf.Tensor | None = None
 ) -> Composite:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -13,19 +12,8 @@ from tfnerf.fingerprint import fingerprint
 from tfnerf.geometry.cameras import NDC, Rays
 from tfnerf.scenes import Scene
 from tfnerf.settings import RenderSettings
-from tfnerf.volume.compositing import Composite
 from tfnerf.volume.samplers import Sampler, make_sampler
-from tfnerf.volume.samples import Draws, render_samples
-
-
-class Rendering(NamedTuple):
-    """What rays see."""
-
-    final: Composite
-    preview: Composite | None
-    """What the sampler saw where it looked first; None if it did not look."""
-    num_live: tf.Tensor
-    """Scalar int, rays that were looked at; the others meet nothing."""
+from tfnerf.volume.samples import Draws, Rendering, render_samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,19 +48,12 @@ class SceneRenderer:
         warped = rays if self.warp is None else self.warp.warp(rays)
         live = self.sampler.live(warped)
         if live is None:
-            final, preview = self._render_live(warped, draws)
-            num_live = tf.shape(rays.origins)[0]
+            rendering = self._render_live(warped, draws)
         else:
-            final, preview = self._render_some(live, warped, draws)
-            num_live = tf.math.count_nonzero(live, dtype=tf.int32)
-        if self.white_background:
-            final = final.on_white()
-            preview = None if preview is None else preview.on_white()
-        return Rendering(final, preview, num_live)
+            rendering = self._render_some(live, warped, draws)
+        return rendering.on_white() if self.white_background else rendering
 
-    def _render_some(
-        self, live: tf.Tensor, rays: Rays, draws: Draws
-    ) -> tuple[Composite, Composite | None]:
+    def _render_some(self, live: tf.Tensor, rays: Rays, draws: Draws) -> Rendering:
         """As `_render_live`, for rays of which only those that are `live` [N] meet anything."""
         rows = tf.where(live)
         num_rays = tf.shape(live, tf.int64)
@@ -80,24 +61,22 @@ class SceneRenderer:
         def live_ones(values: tf.Tensor | None) -> tf.Tensor | None:
             return None if values is None else tf.gather_nd(values, rows)
 
-        some = tf.nest.map_structure(live_ones, (rays, draws))
-
         def among_all(values: tf.Tensor | None) -> tf.Tensor | None:
             if values is None:
                 return None
-            shape = tf.concat([num_rays, tf.shape(values, tf.int64)[1:]], 0)
-            return tf.scatter_nd(rows, values, shape)
+            return tf.scatter_nd(
+                rows, values, tf.concat([num_rays, tf.shape(values, tf.int64)[1:]], 0)
+            )
 
-        seen: tuple[Composite, Composite | None] = tf.nest.map_structure(
-            among_all, self._render_live(*some)
-        )
-        return seen
+        seen = self._render_live(*tf.nest.map_structure(live_ones, (rays, draws)))
+        final, samples = tf.nest.map_structure(among_all, (seen.final, seen.samples))
+        return Rendering(final, samples, seen.num_live)
 
-    def _render_live(self, rays: Rays, draws: Draws) -> tuple[Composite, Composite | None]:
-        """What rays in the coordinates of the networks see before black, and the preview."""
+    def _render_live(self, rays: Rays, draws: Draws) -> Rendering:
+        """What rays in the coordinates of the networks see before black."""
         samples = self.sampler(rays, draws)
         final = render_samples(self.model.final, rays, samples, draws.density_noise)
-        return final, samples.preview
+        return Rendering(final, samples, tf.shape(rays.origins)[0])
 
     def query(
         self, points: tf.Tensor, viewdirs: tf.Tensor, conditions: Conditions | None = None

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import tensorflow as tf
 
+from tfnerf.fields.field import Loss
 from tfnerf.fields.model import NeRF
 from tfnerf.geometry.cameras import Rays
 from tfnerf.random_numbers import BatchRows
 from tfnerf.settings import RenderSettings
-from tfnerf.volume.compositing import Composite
-from tfnerf.volume.samples import Draws, Samples
+from tfnerf.volume.samples import Draws, Rendering, Samples
 
-
-class Loss(NamedTuple):
-    """A term of the loss that training lowers."""
-
-    name: str
-    weight: float
-    value: tf.Tensor
-    """Scalar float32."""
+Reduction = Callable[[tf.Tensor], tf.Tensor]
+"""Of one row per ray to a scalar: the share of these rays in the mean over the whole batch."""
 
 
 class Sampler(Protocol):
@@ -45,14 +39,13 @@ class Sampler(Protocol):
     def loss_names(self) -> tuple[str, ...]:
         """Of the terms that `losses` returns, in their order."""
 
-    def losses(
-        self, preview: Composite | None, error: Callable[[tf.Tensor], tf.Tensor]
-    ) -> list[Loss]:
+    def losses(self, rendering: Rendering, error: Reduction, mean: Reduction) -> list[Loss]:
         """What training lowers so that the sampler looks in the right places.
 
         Args:
-          preview: what it rendered to find its samples, before the scene's background.
-          error: of colours [N, 3] against those that the rays should have; a scalar.
+          rendering: of rays of a batch.
+          error: of colours [N, 3] against those that the rays should have.
+          mean: of numbers [N].
         """
 
 

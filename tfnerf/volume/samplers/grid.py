@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import tensorflow as tf
 
 from tfnerf.fields.density_grid import DensityGrid
+from tfnerf.fields.field import Loss
 from tfnerf.fields.model import NeRF
 from tfnerf.geometry.cameras import Rays
 from tfnerf.random_numbers import BatchRows, Stream
 from tfnerf.settings import RenderSettings
-from tfnerf.volume.compositing import Composite, sample_weights
-from tfnerf.volume.samplers import Loss
-from tfnerf.volume.samples import Draws, Samples
+from tfnerf.volume.compositing import distortion, sample_weights
+from tfnerf.volume.samplers import Reduction
+from tfnerf.volume.samples import Draws, Rendering, Samples
 from tfnerf.volume.sampling import equal_shares
 
 _LITTLE = 1e-6
@@ -46,6 +46,8 @@ class Grid:
     """Probes and samples are drawn at random within their intervals while training."""
     density_noise_std: float = 0.0
     """Of the noise on raw densities while training."""
+    distortion_weight: float = 0.0
+    """Of the loss on weight that is spread along rays."""
 
     def __call__(self, rays: Rays, draws: Draws) -> Samples:
         """Samples of rays that are live; see `Sampler`."""
@@ -98,14 +100,25 @@ class Grid:
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """None: the grid is not trained."""
-        return ()
+        """The grid is not trained, but what is seen through it may be kept together."""
+        return ("distortion",) if self.distortion_weight else ()
 
-    def losses(
-        self, preview: Composite | None, error: Callable[[tf.Tensor], tf.Tensor]
-    ) -> list[Loss]:
-        """None."""
-        return []
+    def losses(self, rendering: Rendering, error: Reduction, mean: Reduction) -> list[Loss]:
+        """How far along each ray its weight is spread, as a share of the way from near to far."""
+        if not self.distortion_weight:
+            return []
+        depths, intervals = rendering.samples.depths, rendering.samples.intervals
+        begin = self._share_of_way(depths - intervals / 2)
+        end = self._share_of_way(depths + intervals / 2)
+        spread = distortion(rendering.final.weights, (begin + end) / 2, end - begin)
+        return [Loss("distortion", self.distortion_weight, mean(spread))]
+
+    def _share_of_way(self, depths: tf.Tensor) -> tf.Tensor:
+        """0 at near and 1 at far, evenly in depth or in disparity."""
+        depths = tf.clip_by_value(depths, self.near, self.far)
+        if self.lindisp:
+            return (1 / self.near - 1 / depths) / (1 / self.near - 1 / self.far)
+        return (depths - self.near) / (self.far - self.near)
 
 
 def make_sampler(
@@ -123,6 +136,7 @@ def make_sampler(
         settings.lindisp,
         settings.jitter,
         settings.density_noise_std,
+        settings.distortion_weight,
     )
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfnerf.fields.field import Field
+from tfnerf.fields.field import Field, Loss
 from tfnerf.fields.model import NeRF
 from tfnerf.geometry.cameras import Rays
 from tfnerf.random_numbers import BatchRows, Stream
 from tfnerf.settings import RenderSettings
-from tfnerf.volume.compositing import Composite
-from tfnerf.volume.samplers import Loss
-from tfnerf.volume.samples import Draws, Samples, render_samples
+from tfnerf.volume.samplers import Reduction
+from tfnerf.volume.samples import Draws, Rendering, Samples, render_samples
 from tfnerf.volume.sampling import resample_depths, stratified_depths
 
 _LAST_INTERVAL = 1e10
@@ -95,10 +93,9 @@ class Hierarchical:
         """One term where there is a coarse network."""
         return () if self.coarse is None else ("coarse",)
 
-    def losses(
-        self, preview: Composite | None, error: Callable[[tf.Tensor], tf.Tensor]
-    ) -> list[Loss]:
+    def losses(self, rendering: Rendering, error: Reduction, mean: Reduction) -> list[Loss]:
         """The error of what the coarse network sees (section 5.3, equation 6)."""
+        preview = rendering.preview
         return [] if preview is None else [Loss("coarse", 1.0, error(preview.rgb))]
 
 

@@ -1,0 +1,109 @@
+"""What it costs to look at a trained scene through a grid, and what it saves."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfnerf.evaluate.metrics import psnr_of
+from tfnerf.geometry.cameras import Rays
+from tfnerf.runs.trained import TrainedRun
+from tfnerf.scenes import Scene, Views, some_pixels
+from tfnerf.volume.samples import Draws, render_samples
+from tfnerf.volume.scene_renderer import SceneRenderer
+
+_log = logging.getLogger(__name__)
+_NUM_RAYS = 4096
+_RAYS_PER_CHUNK = 1024
+
+
+class GridCost(NamedTuple):
+    """On some pixels, with a grid and without it."""
+
+    psnr: float
+    """dB, against the photographs."""
+    psnr_exact: float
+    """The same without the grid."""
+    agreement: float
+    """dB, PSNR of one against the other."""
+    recall: float
+    """Share of what is seen without the grid that lies in cells that it calls occupied."""
+    speedup: float
+    """How many times faster these pixels are rendered."""
+
+
+def measure_cost(run: TrainedRun, scene: Scene, views: Views) -> GridCost | None:
+    """Renders some pixels of views with and without the grid that a run was given.
+
+    Args:
+      run: the run.
+      scene: that it was trained on.
+      views: of the scene, best such that were held out.
+
+    Returns:
+      None if it was given none after its training.
+    """
+    if run.as_trained is None:
+        return None
+    exact, fast = run.as_trained.renderer(scene), run.renderer(scene)
+    rays, truth = some_pixels(scene, views, _NUM_RAYS)
+    exact_rgb, exact_seconds = _timed(lambda some: exact.render(some).final.rgb, rays)
+    fast_rgb, fast_seconds = _timed(lambda some: fast.render(some).final.rgb, rays)
+    seen, _ = _timed(lambda some: _weight_in_grid(exact, fast, some), rays)
+    cost = GridCost(
+        psnr=_psnr(fast_rgb, truth),
+        psnr_exact=_psnr(exact_rgb, truth),
+        agreement=_psnr(fast_rgb, np.clip(exact_rgb, 0, 1)),
+        recall=float(seen[:, 1].sum() / max(seen[:, 0].sum(), 1e-9)),
+        speedup=exact_seconds / fast_seconds,
+    )
+    _log.info(
+        "grid: PSNR %.2f dB, %+.3f dB against no grid; recall %.3f%%; %.0f times as fast",
+        cost.psnr,
+        cost.psnr - cost.psnr_exact,
+        100 * cost.recall,
+        cost.speedup,
+    )
+    return cost
+
+
+def _weight_in_grid(exact: SceneRenderer, fast: SceneRenderer, rays: Rays) -> tf.Tensor:
+    """The weight [N, 2] of exact samples of each ray: of all, and of those in occupied cells."""
+    warped = rays if exact.warp is None else exact.warp.warp(rays)
+    samples = exact.sampler(warped, Draws())
+    weights = render_samples(exact.model.final, warped, samples).weights
+    assert fast.model.grid is not None  # it was given one
+    inside = fast.model.grid.occupied_along(warped.origins, warped.directions, samples.depths)
+    return tf.stack(
+        [tf.reduce_sum(weights, -1), tf.reduce_sum(tf.where(inside, weights, 0.0), -1)], -1
+    )
+
+
+def _timed(function: Callable[[Rays], tf.Tensor], rays: Rays) -> tuple[np.ndarray, float]:
+    """What a function makes of rays, chunk by chunk, and the seconds that it takes."""
+    graph: Any = tf.function(function, reduce_retracing=True)
+    chunks = [
+        _rows(rays, slice(start, start + _RAYS_PER_CHUNK))
+        for start in range(0, rays.origins.shape[0], _RAYS_PER_CHUNK)
+    ]
+    graph(chunks[0])
+    begin = time.perf_counter()
+    parts = [graph(chunk).numpy() for chunk in chunks]
+    return np.concatenate(parts), time.perf_counter() - begin
+
+
+def _rows(rays: Rays, rows: slice) -> Rays:
+    """Some of the rays."""
+    some: Rays = tf.nest.map_structure(
+        lambda values: None if values is None else values[rows], rays
+    )
+    return some
+
+
+def _psnr(rgb: np.ndarray, truth: np.ndarray) -> float:
+    return psnr_of(float(np.mean((np.clip(rgb, 0, 1) - truth) ** 2)))

@@ -1,0 +1,48 @@
+"""A trained field behind a grid of its densities, in the place of its coarse network."""
+
+from __future__ import annotations
+
+from tfnerf.fields.model import NeRF, make_model
+from tfnerf.scenes import Scene
+from tfnerf.scenes.extent import visible_box
+from tfnerf.settings import Config, RenderSettings
+from tfnerf.volume.survey import survey
+
+_RESOLUTION = 192
+_NUM_PROBES = 192
+_NUM_SAMPLES = 16
+_EVEN_SHARE = 0.05
+
+
+def config_on_grid(config: Config, num_samples: int | None) -> Config:
+    """The settings of a run as they are with a grid in the place of its coarse network."""
+    before = config.rendering
+    rendering = RenderSettings(
+        sampler="grid",
+        num_samples=num_samples or _NUM_SAMPLES,
+        num_probes=_NUM_PROBES,
+        grid_resolution=_RESOLUTION,
+        even_share=_EVEN_SHARE,
+        lindisp=before.lindisp,
+        rays_per_chunk=before.rays_per_chunk,
+        picture_rays_per_chunk=before.picture_rays_per_chunk,
+        jit_compile="off" if before.jit_compile == "on" else before.jit_compile,
+    )
+    return Config(config.scene, config.network, rendering, config.training, config.run)
+
+
+def model_on_grid(model: NeRF, scene: Scene, config: Config, step: int) -> NeRF:
+    """The final network of a model and a grid of its densities.
+
+    Args:
+      model: trained without a grid.
+      scene: that it was trained on.
+      config: as `config_on_grid` makes it.
+      step: that the model was trained for.
+    """
+    on_grid = make_model(config, step=step)
+    assert on_grid.grid is not None
+    on_grid.final.set_weights(model.final.get_weights())
+    grid = survey(on_grid.final, visible_box(scene), config.rendering.grid_resolution)
+    on_grid.grid.set_weights(grid.get_weights())
+    return on_grid
