@@ -313,7 +313,7 @@ class RenderSettings(_Checked):
     @property
     def has_coarse_network(self) -> bool:
         """Whether a network of its own says where the one of the final colours has to look."""
-        return self.sampler != "grid" and self.num_fine_samples > 0
+        return self.sampler in (None, "hierarchical") and self.num_fine_samples > 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -273,7 +273,11 @@ class Trainer:
             loss = sum(term.weight * term.value for term in losses)
         if tuple(term.name for term in losses) != self._loss_names:
             raise ValueError(f"found other losses than {self._loss_names}, which were announced")
-        gradients = tape.gradient(loss, [variable.value for variable in self.optimizer.trained])
+        gradients = tape.gradient(
+            loss,
+            [variable.value for variable in self.optimizer.trained],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
         background = 1.0 if self.renderer.white_background else 0.0
         finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(gradients))
         statistics = BatchStatistics(
