@@ -19,7 +19,7 @@ def make_run(folder: Path, config: Config | None = None, model: NeRF | None = No
     """A run folder as training leaves it; new networks unless some are given."""
     config = config or small_config(white_background=True)
     keras.utils.set_random_seed(3)
-    model = model or make_model(config)
+    model = model or make_model(config, step=STEP)
     folder.mkdir(parents=True)
     (folder / "flags.txt").write_text(to_flagfile(config))
     save(folder, model, STEP)

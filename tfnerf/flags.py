@@ -7,7 +7,7 @@ import os
 import typing
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from absl import flags
 
@@ -17,6 +17,7 @@ from tfnerf.settings import (
     Config,
     SamplerKind,
     SceneSettings,
+    choices_of,
     flag_settings,
     flag_text,
 )
@@ -89,8 +90,8 @@ def _define(field: dataclasses.Field, kind: Any, flag_values: flags.FlagValues) 
     arguments: tuple[str, Any] = (field.name, field.default)
     options = {"help": field.metadata["help"], "flag_values": flag_values}
     kinds = typing.get_args(kind)
-    if typing.get_origin(kind) is Literal:
-        flags.DEFINE_enum(*arguments, enum_values=kinds, **options)
+    if choices := choices_of(kind):
+        flags.DEFINE_enum(*arguments, enum_values=choices, **options)
     elif bool in (kind, *kinds):
         flags.DEFINE_bool(*arguments, **options)
     elif int in (kind, *kinds):

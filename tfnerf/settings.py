@@ -94,13 +94,19 @@ def _check_meaning(sections: list[Any]) -> None:
                 )
 
 
+def choices_of(kind: Any) -> tuple[str, ...]:
+    """The values that a type `Literal[...]`, or one that may also be None, allows; else none."""
+    kinds = [kind, *typing.get_args(kind)]
+    return next((typing.get_args(one) for one in kinds if typing.get_origin(one) is Literal), ())
+
+
 def _check(name: str, value: Any, kind: Any, bounds: typing.Mapping[str, Any]) -> None:
     """Raises UserError if `value` is not one that the flag `name` may have."""
-    choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else None
-    if choices and value not in choices:
-        raise UserError(f"--{name}={value}: expected one of {', '.join(choices)}")
     if value is None:
         return
+    choices = choices_of(kind)
+    if choices and value not in choices:
+        raise UserError(f"--{name}={value}: expected one of {', '.join(choices)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"--{name}={value}: expected a finite number")
     if bounds["at_least"] is not None and not value >= bounds["at_least"]:
@@ -468,6 +474,8 @@ class Config:
             sampler: SamplerKind = "grid" if self.network.field == "planes" else "hierarchical"
             resolved = dataclasses.replace(self.rendering, sampler=sampler)
             object.__setattr__(self, "rendering", resolved)
+        if self.network.field == "planes" and self.rendering.sampler == "hierarchical":
+            raise UserError("--sampler=hierarchical: --field=planes needs --sampler=grid")
         _check_meaning([getattr(self, section) for section in SECTIONS])
 
     def replaced(self, **values: Any) -> Config:

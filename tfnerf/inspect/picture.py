@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from tfnerf.geometry.poses import look_along, relative_to
 from tfnerf.inspect.findings import Inspection
 from tfnerf.scenes import Scene, Views, spread, true_colors
+from tfnerf.scenes.extent import scene_box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,8 +72,20 @@ def _draw_plan(axis: Axes, inspection: Inspection, frame: np.ndarray, vertical: 
         ends = seen(pose[:, 3] - np.array([[near], [far]]) * pose[:, 2])
         label = f"rays, near {near:.2f} to far {far:.2f}" if view == 0 else None
         axis.plot(*ends.T, "-", color="#2ca02c", linewidth=0.7, alpha=0.7, label=label)
+    if scene.ndc is None:
+        for edge in _edges(scene_box(scene)):
+            axis.plot(*seen(edge).T, ":", color="0.3", linewidth=0.8)
+        axis.plot([], [], ":", color="0.3", label="box that --field=planes begins with")
     axis.set_aspect("equal", adjustable="datalim")
     axis.grid(alpha=0.3)
+
+
+def _edges(box: np.ndarray) -> list[np.ndarray]:
+    """The twelve edges of a box [2, 3], each the two corners [2, 3] that it joins."""
+    corners = [np.array(choice) for choice in itertools.product((0, 1), repeat=3)]
+    pairs = itertools.combinations(corners, 2)
+    joined = [np.stack(pair) for pair in pairs if np.abs(pair[0] - pair[1]).sum() == 1]
+    return [np.take_along_axis(box, ends, axis=0) for ends in joined]
 
 
 def _world_range(scene: Scene) -> tuple[float, float]:

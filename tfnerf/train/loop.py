@@ -20,6 +20,7 @@ from tfnerf.runs.folder import RunFolder
 from tfnerf.scenes import Scene, spread, true_colors
 from tfnerf.settings import Config, TrainingSettings
 from tfnerf.train.distribution import is_chief
+from tfnerf.train.grid_picture import grid_sheet
 from tfnerf.train.profiling import StepProfile
 from tfnerf.train.report import TrainingReport
 from tfnerf.train.trainer import Trainer
@@ -164,8 +165,7 @@ class TrainingRun:
                 if progress.statistics.not_finite:
                     raise UserError(_diverged(self._trainer.step, self._folder))
                 if self._trainer.refines_now:
-                    self._trainer = self._trainer.refined()
-                    self._renderer = self._image_renderer()
+                    self._refine(report)
                 if report is not None:
                     report.add(progress, seconds)
                     self._write_what_is_due(report, progress.stop)
@@ -175,6 +175,14 @@ class TrainingRun:
                     raise InterruptedRunError(self._trainer.step, request.signal or signal.SIGTERM)
             if request.signal:
                 raise InterruptedRunError(self._trainer.step, request.signal)
+
+    def _refine(self, report: TrainingReport | None) -> None:
+        """Goes on with a finer field in a smaller box."""
+        self._trainer = self._trainer.refined()
+        self._renderer = self._image_renderer()
+        grid = self._trainer.model.grid
+        if report is not None and grid is not None:
+            report.show(self._trainer.step, "grid", grid_sheet(grid))
 
     def _report(self) -> contextlib.AbstractContextManager[TrainingReport | None]:
         if not self._chief:
