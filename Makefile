@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_PORT ?= 8599
 
-.PHONY: demo gallery test test-fast lint setup clean
+.PHONY: demo demo-paper gallery test test-fast lint setup clean
 
 demo: setup
 	$(BIN)/python -m tfnerf.train --flagfile=configs/demo.txt
@@ -22,6 +22,11 @@ demo: setup
 	@echo "    $(BIN)/python -m serving.server --model_name=demo --model_base_path=models/demo"
 	@echo "    $(BIN)/python -m serving.viewer --model_name=demo"
 	@echo "    http://127.0.0.1:8080"
+
+# The same scene by the method of the paper.
+demo-paper: setup
+	$(BIN)/python -m tfnerf.train --flagfile=configs/demo_paper.txt
+	$(BIN)/python -m tfnerf.evaluate --run_dir=runs/demo_paper
 
 # The pictures in the README.
 gallery: demo

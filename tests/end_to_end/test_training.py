@@ -20,33 +20,49 @@ from tfnerf.runs.checkpoints import list_checkpoints, step_of
 
 NUM_STEPS = 300
 """So many that a run can be disturbed before it ends, on a fast machine too."""
-SMALL = (
+SHORT = (
     "--dataset=builtin",
     "--white_background",
+    "--batch_size=64",
+    "--log_every=10",
+    "--checkpoint_every=20",
+    "--eval_every=0",
+    "--num_eval_views=1",
+)
+SMALL = (
+    *SHORT,
     "--net_depth=2",
     "--net_width=16",
     "--skip_layer=0",
     "--num_coarse_samples=8",
     "--num_fine_samples=8",
-    "--batch_size=64",
     "--learning_rate=5e-3",
     "--learning_rate_warmup_steps=5",
-    "--log_every=10",
-    "--checkpoint_every=20",
-    "--eval_every=0",
-    "--num_eval_views=1",
     "--jit_compile=off",
 )
+PLANES = (
+    *SHORT,
+    "--field=planes",
+    "--first_plane_resolution=12",
+    "--plane_resolution=24",
+    "--grid_resolution=24",
+    "--num_probes=32",
+    "--num_samples=8",
+    "--draws_per_ray=2",
+    "--refine_steps=50,90,150,230",
+)
+"""With a box that shrinks and planes that grow beside and between checkpoints."""
 
 
 def start(
     output_dir: Path,
     *arguments: str,
+    settings: tuple[str, ...] = SMALL,
     env: dict[str, str] | None = None,
     limits: dict[int, int] | None = None,
 ) -> subprocess.Popen:
     """Starts a training."""
-    small = [*SMALL, f"--output_dir={output_dir}", *arguments]
+    small = [*settings, f"--output_dir={output_dir}", *arguments]
     return commands.start("tfnerf.train", *small, env=env, limits=limits)
 
 
@@ -101,11 +117,12 @@ def test_its_flagfile_repeats_the_run(uninterrupted: Path, tmp_path: Path) -> No
     assert_same_weights(uninterrupted, tmp_path / "run")
 
 
-def test_killed_at_several_moments_and_resumed_equals_uninterrupted(
-    uninterrupted: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    arguments = (tmp_path, "--experiment=run", f"--num_steps={NUM_STEPS}")
+def kill_at_several_moments(folder: Path, settings: tuple[str, ...]) -> str:
+    """A run in `<folder>/run` that is killed four times; what it says when it is left to end."""
+    run = folder / "run"
+    begin_again = functools.partial(
+        start, folder, "--experiment=run", f"--num_steps={NUM_STEPS}", settings=settings
+    )
     checkpoints = run / "checkpoints"
 
     def newest() -> int:
@@ -120,16 +137,32 @@ def test_killed_at_several_moments_and_resumed_equals_uninterrupted(
     )
     for moment in moments:
         begin = newest()
-        process = start(*arguments)
+        process = begin_again()
         wait_for(functools.partial(moment, begin), process)
         process.kill()
         process.communicate()
         assert newest() < NUM_STEPS
-    output = finish(start(*arguments))
-    assert "resuming after step" in output
-    assert_same_weights(uninterrupted, run)
+    output = finish(begin_again())
     assert [line["step"] for line in metrics(run)] == list(range(10, NUM_STEPS + 10, 10))
     assert not list((run / "checkpoints").glob(".*"))
+    return output
+
+
+def test_killed_at_several_moments_and_resumed_equals_uninterrupted(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    output = kill_at_several_moments(tmp_path, SMALL)
+    assert "resuming after step" in output
+    assert_same_weights(uninterrupted, tmp_path / "run")
+
+
+def test_planes_that_grow_resume_like_any_other_run(tmp_path: Path) -> None:
+    whole = ("--experiment=whole", f"--num_steps={NUM_STEPS}")
+    output = finish(start(tmp_path, *whole, settings=PLANES))
+    assert "24 cells a side" in output
+    assert len(list((tmp_path / "whole" / "renders").glob("grid_*.png"))) == 4
+    kill_at_several_moments(tmp_path, PLANES)
+    assert_same_weights(tmp_path / "whole", tmp_path / "run")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
