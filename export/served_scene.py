@@ -242,8 +242,12 @@ class ServedScene(tf.Module):
 
 
 def stored(value: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """A variable's value as it is stored: floats in a type, what counts or chooses as it is."""
-    return tf.cast(value, dtype) if value.dtype.is_floating else value
+    """A variable's value as it is stored: weights, which have 32 bits, in a type.
+
+    What counts or chooses stays as it is, and so does what has 64 bits because rounding it would
+    move things, such as the corners of a box.
+    """
+    return tf.cast(value, dtype) if value.dtype == tf.float32 else value
 
 
 def _graph(function: Callable[..., dict[str, tf.Tensor]], signature: Signature) -> Any:

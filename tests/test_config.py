@@ -134,3 +134,39 @@ def test_a_run_goes_on_only_as_it_began(tmp_path: Path) -> None:
         UserError, match=r"--learning_rate=0.002: the run in .* --learning_rate=0.001"
     ):
         check_resumable(other, before, path)
+
+
+def test_a_field_comes_with_its_sampler() -> None:
+    assert Config().rendering.sampler == "hierarchical"
+    planes = Config().replaced(field="planes")
+    assert planes.rendering.sampler == "grid"
+    assert planes.replaced(field="mlp").rendering.sampler == "hierarchical"
+    assert Config().replaced(sampler="grid").rendering.sampler == "grid"
+    with pytest.raises(UserError, match="--field=planes needs --sampler=grid"):
+        planes.replaced(sampler="hierarchical")
+    with pytest.raises(UserError, match="--sampler=coarse: expected one of hierarchical, grid"):
+        Config().replaced(sampler="coarse")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"plane_resolution": 9}, "--plane_resolution: means something for --field=planes only"),
+        ({"field": "planes", "net_width": 9}, "--net_width: means something for --field=mlp only"),
+        ({"num_samples": 9}, "--num_samples: means something for --sampler=grid only"),
+        ({"field": "planes", "num_fine_samples": 9}, "means something for --sampler=hierarchical"),
+        ({"sampler": "grid", "refine_steps": "9,3"}, "--refine_steps=9,3: expected whole numbers"),
+        ({"sampler": "grid", "refine_steps": "0,3"}, "--refine_steps=0,3: expected whole numbers"),
+        ({"sampler": "grid", "refine_steps": "soon"}, "--refine_steps=soon: expected whole"),
+        ({"sampler": "grid", "even_share": 0.0}, "--even_share=0.0: expected more than 0"),
+    ],
+)
+def test_flags_of_one_field_are_refused_for_another(flags: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Config().replaced(**flags)
+
+
+def test_refinement_is_a_function_of_the_step() -> None:
+    training = TrainingSettings(refine_steps="10,20")
+    assert [training.times_refined(step) for step in (0, 9, 10, 19, 20, 99)] == [0, 0, 1, 1, 2, 2]
+    assert TrainingSettings(refine_steps="").refined_at == ()

@@ -481,10 +481,14 @@ class Config:
     def replaced(self, **values: Any) -> Config:
         """The same with other values of some flags, by their names.
 
+        Another field comes with the sampler that suits it, unless one is given.
+
         Raises:
           UserError: a value that its flag cannot have.
           TypeError: there is no such flag.
         """
+        if "field" in values:
+            values.setdefault("sampler", None)
         sections = {}
         for name, section in SECTIONS.items():
             own = {field.name for field in dataclasses.fields(section)} & values.keys()
@@ -505,6 +509,20 @@ def flag_settings(config: Config) -> Iterator[tuple[str, Any, bool]]:
         settings = getattr(config, section)
         for field in dataclasses.fields(settings):
             yield field.name, getattr(settings, field.name), field.metadata["changeable"]
+
+
+def means_something(config: Config) -> set[str]:
+    """The names of the flags that matter for the values that others have."""
+    fields = {
+        field.name: (field, getattr(getattr(config, section), field.name))
+        for section in SECTIONS
+        for field in dataclasses.fields(getattr(config, section))
+    }
+    return {
+        name
+        for name, (field, _) in fields.items()
+        if all(fields[other][1] in kinds for other, kinds in field.metadata["only_for"].items())
+    }
 
 
 def flag_text(value: Any) -> str:

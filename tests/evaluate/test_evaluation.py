@@ -28,7 +28,7 @@ from tfnerf.geometry.paths import orbit_pose
 from tfnerf.geometry.poses import to_4x4
 from tfnerf.runs.folder import RunFolder
 from tfnerf.runs.trained import TrainedRun
-from tfnerf.settings import SceneSettings
+from tfnerf.settings import Config, SceneSettings
 
 CONFIGS = ROOT / "configs"
 
@@ -214,6 +214,17 @@ def test_the_paper_settings_are_those_of_the_flagfiles() -> None:
         read = read_flagfile(CONFIGS / "paper" / f"{name}.txt")
         assert dataclasses.replace(read, run=config.run) == config
         assert differences(read, read.training.num_steps) == []
+
+
+def test_of_another_field_what_differs_is_the_field_and_not_each_of_its_flags() -> None:
+    ours = PAPER_CONFIGS["blender"].replaced(resize_straight_alpha=False)
+    ours = Config(ours.scene, training=ours.training).replaced(
+        field="planes", plane_resolution=200, num_samples=8
+    )
+    assert differences(ours, 500_000) == [
+        "--field=planes (paper: mlp)",
+        "--sampler=grid (paper: hierarchical)",
+    ]
 
 
 def test_differences_from_the_paper_are_named() -> None:

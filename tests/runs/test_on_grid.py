@@ -129,6 +129,22 @@ def test_an_export_of_planes_answers_any_number_of_rays(
         assert final.opacity.numpy().max() > 0.5 and (final.opacity.numpy() == 0).any()
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_smaller_export_keeps_its_box(on_planes: Path, tmp_path: Path, dtype: str) -> None:
+    run = TrainedRun.load(str(on_planes))
+    made = export(run, tmp_path / "model", "planes", dtype=dtype)
+    assert abs(made.psnr - made.psnr_in_training) < 0.5
+    reader = tf.train.load_checkpoint(str(made.path / "variables" / "variables"))
+    names = reader.get_variable_to_shape_map()
+    kept = [
+        reader.get_tensor(name)
+        for name in names
+        if reader.get_variable_to_dtype_map()[name] == tf.float64
+    ]
+    corners = run.model.grid.box.corners.numpy()
+    assert any(np.array_equal(values, corners) for values in kept)
+
+
 def test_planes_become_a_mesh(on_planes: Path) -> None:
     run = TrainedRun.load(str(on_planes))
     scene = run.scene(["train"])

@@ -12,6 +12,7 @@ from tfnerf.settings import (
     TrainingSettings,
     flag_settings,
     flag_text,
+    means_something,
 )
 
 
@@ -113,13 +114,14 @@ def differences(config: Config, step: int) -> list[str]:
         return []
     # How half of an image is made matters to halves only.
     not_compared = _NOT_COMPARED | (set() if config.scene.half_res else {"resize_straight_alpha"})
+    compared = (means_something(config) & means_something(paper)) - not_compared
     found = []
     if step != paper.training.num_steps:
         found.append(f"{step} steps (paper: {paper.training.num_steps})")
     for (name, ours, changeable), (_, theirs, _) in zip(
         flag_settings(_resolved(config)), flag_settings(_resolved(paper))
     ):
-        if ours != theirs and not changeable and name not in not_compared:
+        if ours != theirs and not changeable and name in compared:
             found.append(f"--{name}={flag_text(ours)} (paper: {flag_text(theirs)})")
     return found
 
@@ -127,5 +129,7 @@ def differences(config: Config, step: int) -> list[str]:
 def _resolved(config: Config) -> Config:
     """With the width that a bottleneck has which is not set."""
     network = config.network
+    if network.field != "mlp":
+        return config
     width = network.bottleneck_width or network.net_width
     return dataclasses.replace(config, network=dataclasses.replace(network, bottleneck_width=width))
