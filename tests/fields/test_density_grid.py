@@ -98,13 +98,12 @@ def test_the_box_shrinks_to_the_largest_piece() -> None:
     np.testing.assert_array_equal(grid.occupied_box(), BOX)
 
 
-def test_a_grid_over_a_part_of_the_box_keeps_what_is_known_there() -> None:
-    grid, part = small_grid(6), np.array([BOX[0], BOX[0] + SIZE / 2])
-    finer = DensityGrid(6)
-    finer.refine(grid, part)
-    np.testing.assert_array_equal(finer.box.corners, part)
-    expected = grid.density.numpy()[:3, :3, :3].repeat(2, 0).repeat(2, 1).repeat(2, 2)
-    np.testing.assert_array_equal(finer.density, expected)
+def test_a_grid_is_filled_with_the_densities_at_the_centres_of_its_cells() -> None:
+    grid = small_grid(6)
+    grid.fill(known_density(lambda points: tf.reduce_sum(points**2, -1)))
+    cells = (np.moveaxis(np.indices([6, 6, 6]), 0, -1) + 0.5) / 6
+    expected = ((BOX[0] + SIZE * cells) ** 2).sum(-1)
+    np.testing.assert_allclose(grid.density, expected, rtol=1e-5)
 
 
 def test_a_field_that_is_asked_point_by_point_fills_the_grid_in_time() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -18,14 +19,15 @@ _DECAY = 0.95
 """What is left of a cell's density when the field says it is lower."""
 _CELLS_PER_REFRESH = 1 << 15
 """That a field is asked for where it cannot tell all of them at once."""
+_POINTS_PER_CHUNK = 1 << 15
 
 
 @keras.saving.register_keras_serializable(package="tfnerf")
 class DensityGrid(keras.layers.Layer):
     """Densities of the cells of a box, and which cells are worth a look.
 
-    Both are kept up to date from a field. At first all is of the same little density and no cell is
-    empty, because a field that has learned nothing yet says nothing about the scene.
+    Both are kept up to date from a field. At first there is no density and yet no cell is empty,
+    because a field that has learned nothing says nothing about the scene.
 
     Args:
       resolution: G, cells along each side of the box.
@@ -153,19 +155,13 @@ class DensityGrid(keras.layers.Layer):
             tf.tensor_scatter_nd_update(self.density.value, corner, _DECAY * before), corner, found
         )
 
-    def refine(self, coarse: DensityGrid, box: np.ndarray) -> None:
-        """Takes over what another grid knows of a part of its box.
-
-        Args:
-          coarse: the grid.
-          box: [2, 3], the part.
-        """
-        old = coarse.box.corners.numpy()
-        centers = (np.arange(self.resolution)[:, np.newaxis] + 0.5) / self.resolution
-        places = (box[0] + (box[1] - box[0]) * centers - old[0]) / (old[1] - old[0])
-        cells = np.clip((places * coarse.resolution).astype(int), 0, coarse.resolution - 1)
-        self.density.assign(coarse.density.numpy()[np.ix_(*cells.T)])
-        self.box.corners.assign(box)
+    def fill(self, field: Field) -> None:
+        """Takes over the density of a field at the centre of each cell, which may take a while."""
+        densities = field.densities_on_grid(self.resolution)
+        if densities is None:
+            points = cell_centers(self.box.corners.numpy(), self.resolution)
+            densities = densities_at(field, points).reshape([self.resolution] * 3)
+        self.density.assign(densities)
 
     def mark_occupied(self) -> None:
         """Says anew which cells are empty: those of next to no density, as are their neighbours."""
@@ -201,6 +197,37 @@ class DensityGrid(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The arguments that make a grid of the same size."""
         return {"resolution": self.resolution, "name": self.name}
+
+
+def cell_centers(box: np.ndarray, resolution: int) -> np.ndarray:
+    """Centres of the cells of a grid over a box [2, 3], [G^3, 3] float32, the last axis fastest."""
+    places = [
+        np.float32(low + (high - low) * (np.arange(resolution) + 0.5) / resolution)
+        for low, high in box.T
+    ]
+    return np.stack(np.meshgrid(*places, indexing="ij"), -1).reshape([-1, 3])
+
+
+def densities_at(
+    field: Field, points: np.ndarray, progress: Callable[[int], object] | None = None
+) -> np.ndarray:
+    """Densities [M] of a field, asked for a bounded number of points at a time.
+
+    Args:
+      field: that knows no conditions.
+      points: [M, 3] float32.
+      progress: called with the number of points after each part of them.
+    """
+    graph = tf.function(
+        lambda some: field(some)[0], input_signature=[tf.TensorSpec([None, 3], tf.float32)]
+    )
+    found = [np.zeros(0, np.float32)]
+    for start in range(0, len(points), _POINTS_PER_CHUNK):
+        some = points[start : start + _POINTS_PER_CHUNK]
+        found.append(graph(tf.constant(some)).numpy())
+        if progress is not None:
+            progress(len(some))
+    return np.concatenate(found)
 
 
 def _dilated(cells: tf.Tensor) -> tf.Tensor:

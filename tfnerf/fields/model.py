@@ -72,11 +72,13 @@ class NeRF(keras.Model):
         The box is narrowed down to what their grid says is occupied.
         """
         assert self.grid is not None and coarse.grid is not None
+        coarse.grid.fill(coarse.final)
         coarse.grid.mark_occupied()
         box = coarse.grid.occupied_box()
         for field, old in zip(self.fields, coarse.fields):
             field.refine(old, box)
-        self.grid.refine(coarse.grid, box)
+        self.grid.box.corners.assign(box)
+        self.grid.fill(self.final)
         self.grid.mark_occupied()
 
     def rate_groups(self) -> list[RateGroup]:
