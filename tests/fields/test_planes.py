@@ -38,7 +38,7 @@ def on_plane(values: np.ndarray, row: float, column: float) -> np.ndarray:
 
 
 def test_density_and_features_are_sums_of_products_of_planes_and_lines() -> None:
-    """Chen et al. 2022, equation 3, point by point; density is a shifted softplus of the sum."""
+    """Point by point; density is a shifted softplus of the sum of its components."""
     field = small_planes()
     points = points_inside()
     density, features = field(points)

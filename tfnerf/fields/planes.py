@@ -1,4 +1,4 @@
-"""A field of factored planes and lines (TensoRF: Chen et al. 2022, sections 3 and 4).
+"""A field of factored planes and lines (TensoRF: Chen et al. 2022).
 
 A box of space is described by three planes, each with a line at a right angle to it. What is at a
 point is the sum over the three pairs of plane value times line value, component by component:
@@ -221,7 +221,7 @@ class Planes(Field):
         return penalties
 
     def sparsity(self) -> tf.Tensor:
-        """Mean size of the density components of planes and lines; scalar (section 4.4)."""
+        """Mean size of the density components of planes and lines; scalar."""
         split = self.density_components
         factors = [*self.planes, *self.lines]
         return tf.add_n([tf.reduce_mean(tf.abs(factor.value[..., :split])) for factor in factors])
@@ -229,7 +229,7 @@ class Planes(Field):
     def roughness(self) -> tf.Tensor:
         """Mean squared difference between neighbours on planes, along both axes; scalar.
 
-        The total variation of section 4.4, squared as in its released code.
+        The total variation of the paper, squared as in its released code.
         """
         return tf.add_n(
             [
