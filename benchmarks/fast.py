@@ -81,7 +81,7 @@ def train_by_time(
     for until in times:
         while spent < until:
             begin = time.perf_counter()
-            due = [step - trainer.step for step in config.training.refined_at]
+            due = [step - trainer.step for step in config.refined_at]
             wanted = int(np.clip(_SECONDS_PER_CALL / pace, 1, 100)) if pace else 1
             progress = trainer.run(min([wanted, *(steps for steps in due if steps > 0)]))
             pace = (time.perf_counter() - begin) / progress.num_steps

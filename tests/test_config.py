@@ -167,6 +167,7 @@ def test_flags_of_one_field_are_refused_for_another(flags: dict, message: str) -
 
 
 def test_refinement_is_a_function_of_the_step() -> None:
-    training = TrainingSettings(refine_steps="10,20")
-    assert [training.times_refined(step) for step in (0, 9, 10, 19, 20, 99)] == [0, 0, 1, 1, 2, 2]
-    assert TrainingSettings(refine_steps="").refined_at == ()
+    config = Config().replaced(sampler="grid", refine_steps="10,20")
+    assert [config.times_refined(step) for step in (0, 9, 10, 19, 20, 99)] == [0, 0, 1, 1, 2, 2]
+    assert config.replaced(refine_steps="").times_refined(99) == 0
+    assert Config().times_refined(10**6) == 0

@@ -433,10 +433,6 @@ class TrainingSettings(_Checked):
         steps = tuple(int(step) for step in self.refine_steps.split(","))
         return steps if all(a < b for a, b in zip((0, *steps), steps)) else ()
 
-    def times_refined(self, step: int) -> int:
-        """How often the field was refined when a step is done."""
-        return sum(refined <= step for refined in self.refined_at)
-
     @property
     def profiled_steps(self) -> tuple[int, int] | None:
         """The steps of `profile_steps`; None if it names none."""
@@ -477,6 +473,15 @@ class Config:
         if self.network.field == "planes" and self.rendering.sampler == "hierarchical":
             raise UserError("--sampler=hierarchical: --field=planes needs --sampler=grid")
         _check_meaning([getattr(self, section) for section in SECTIONS])
+
+    @property
+    def refined_at(self) -> tuple[int, ...]:
+        """Steps after which the field becomes finer; none where there is no grid."""
+        return self.training.refined_at if self.rendering.sampler == "grid" else ()
+
+    def times_refined(self, step: int) -> int:
+        """How often the field was refined when a step is done."""
+        return sum(refined <= step for refined in self.refined_at)
 
     def replaced(self, **values: Any) -> Config:
         """The same with other values of some flags, by their names.

@@ -7,17 +7,19 @@ from collections import Counter
 import numpy as np
 import pytest
 import tensorflow as tf
-from small import small_config, small_renderer, small_scene
+from small import small_config, small_planes_config, small_renderer, small_scene
 
 from tfnerf.errors import UserError
+from tfnerf.fields.model import make_model
 from tfnerf.scenes import Scene, to_colors
 from tfnerf.train.batches import Batch, TrainingBatches
+from tfnerf.volume.scene_renderer import SceneRenderer
 
 
 def make(scene: Scene, **changes: object) -> TrainingBatches:
     config = small_config(**changes)
     sampler = small_renderer(scene, **changes).sampler
-    return TrainingBatches(scene, sampler, config.training)
+    return TrainingBatches(scene, sampler, config)
 
 
 def flat(batch: Batch) -> list[np.ndarray]:
@@ -108,3 +110,15 @@ def test_a_batch_larger_than_the_image_is_refused() -> None:
         make(small_scene(), batching="one_image", batch_size=193)
     with pytest.raises(UserError, match="48 pixels of a training image centre"):
         make(small_scene(), batching="one_image", batch_size=64, center_crop_steps=1)
+
+
+def test_every_pixel_comes_once_before_any_comes_again_when_more_are_drawn() -> None:
+    """Six batches of 64 and then three of 128 are the 768 pixels of the scene."""
+    scene = small_scene()
+    config = small_planes_config(refine_steps="6,12", draws_per_ray=2, batch_size=64)
+    sampler = SceneRenderer.of(scene, make_model(config), config.rendering).sampler
+    early, late = (TrainingBatches(scene, sampler, config, step) for step in (0, 6))
+    assert (early.size, late.size) == (64, 128)
+    batches = [early(step, 0, 64) for step in range(6)] + [late(6 + n, 0, 128) for n in range(3)]
+    found = [pixel for batch in batches for pixel in pixels_of(scene, batch)]
+    assert len(set(found)) == len(found) == 768

@@ -210,6 +210,19 @@ def test_two_devices_train_on_a_grid_like_one(config: Config) -> None:
     assert_close(one.run(1), two.run(1), rtol=1e-2)
 
 
+def test_a_run_without_a_grid_goes_on_as_it_began() -> None:
+    """At the steps at which others become finer, too."""
+    scene, config = small_scene(), small_config()
+    assert config.training.refined_at[0] == 500
+    begun, resumed = (
+        Trainer(scene, config, tf.distribute.get_strategy(), step=step) for step in (0, 600)
+    )
+    for trainer in (begun, resumed):
+        trainer.optimizer.start_at(600)
+        trainer.run(2)
+    np.testing.assert_array_equal(weights(begun), weights(resumed))
+
+
 def test_planes_grow_and_their_box_shrinks_at_the_steps_that_say_so() -> None:
     trainer = one_device(small_scene(), small_planes_config())
     assert trainer.extent["resolution"] == 8

@@ -336,6 +336,6 @@ def make_field(config: Config, step: int, name: str) -> Planes:
 def _resolution(config: Config, step: int) -> int:
     """From the first resolution to the last one, by the same factor each time."""
     first, last = config.network.first_plane_resolution, config.network.plane_resolution
-    times = len(config.training.refined_at)
-    share = config.training.times_refined(step) / times if times else 1.0
+    times = len(config.refined_at)
+    share = config.times_refined(step) / times if times else 1.0
     return round(first * (last / first) ** share)

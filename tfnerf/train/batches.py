@@ -10,7 +10,7 @@ from tfnerf.errors import UserError
 from tfnerf.geometry.cameras import Rays
 from tfnerf.random_numbers import BatchRows, Stream, permutation_key, permute, random_bits
 from tfnerf.scenes import Scene, to_colors
-from tfnerf.settings import TrainingSettings
+from tfnerf.settings import Config
 from tfnerf.volume.samplers import Sampler
 from tfnerf.volume.samples import Draws
 
@@ -33,23 +33,24 @@ class TrainingBatches:
     Args:
       scene: its training views are drawn from.
       sampler: says which random numbers rays need.
-      training: seed, batch size, where the rays come from.
+      config: seed, batch size, where the rays come from.
       step: from which on batches are wanted; later ones may be larger than those before.
 
     Raises:
       UserError: an image (or its centre) has fewer pixels than a batch has rays.
     """
 
-    def __init__(self, scene: Scene, sampler: Sampler, training: TrainingSettings, step: int = 0):
+    def __init__(self, scene: Scene, sampler: Sampler, config: Config, step: int = 0):
+        training = config.training
         self._scene = scene
         self._sampler = sampler
         self._training = training
         self.size = training.batch_size
         """Rays of a batch."""
         self._skipped = 0
-        if training.times_refined(step):
+        if config.times_refined(step):
             self.size *= training.draws_per_ray
-            self._skipped = training.refined_at[0] * (self.size - training.batch_size)
+            self._skipped = config.refined_at[0] * (self.size - training.batch_size)
         views = scene.train
         height, width = views.cameras.height, views.cameras.width
         self._whole = (0, 0, height, width)

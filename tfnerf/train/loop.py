@@ -18,7 +18,7 @@ from tfnerf.progress import progress_bar
 from tfnerf.runs.checkpoints import Checkpoints, Variables, list_checkpoints
 from tfnerf.runs.folder import RunFolder
 from tfnerf.scenes import Scene, spread, true_colors
-from tfnerf.settings import Config, TrainingSettings
+from tfnerf.settings import Config
 from tfnerf.train.distribution import is_chief
 from tfnerf.train.grid_picture import grid_sheet
 from tfnerf.train.profiling import StepProfile
@@ -153,7 +153,7 @@ class TrainingRun:
         with StopRequest() as request, self._report() as report, self._profile() as profile:
             while (step := self._trainer.step) < self._settings.num_steps:
                 profile.at(step)
-                num_steps = min(_steps_per_call(pace), _steps_until_due(step, self._settings))
+                num_steps = min(_steps_per_call(pace), _steps_until_due(step, self._config))
                 begin = time.perf_counter()
                 progress = self._trainer.run(
                     num_steps, seconds_per_step=own_pace, stop=bool(request.signal)
@@ -258,11 +258,12 @@ def _steps_per_call(seconds_per_step: float) -> int:
     return int(np.clip(_SECONDS_PER_CALL / seconds_per_step, 1, _MAX_STEPS_PER_CALL))
 
 
-def _steps_until_due(step: int, settings: TrainingSettings) -> int:
+def _steps_until_due(step: int, config: Config) -> int:
     """Steps until the next one after which there is something to do."""
+    settings = config.training
     periods = (settings.log_every, settings.checkpoint_every, settings.eval_every)
     due = [period - step % period for period in periods if period]
-    changes = (*settings.refined_at, *(settings.profiled_steps or ()))
+    changes = (*config.refined_at, *(settings.profiled_steps or ()))
     due += [change - step for change in changes if change > step]
     return min(*due, settings.num_steps - step)
 

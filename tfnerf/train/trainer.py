@@ -84,7 +84,7 @@ class Trainer:
         self._strategy = strategy
         keras.utils.set_random_seed(config.training.seed)
         # Under the scope and before the first trace, or each replica would train on its own.
-        refined = [refined for refined in config.training.refined_at if refined <= step]
+        refined = [refined for refined in config.refined_at if refined <= step]
         with strategy.scope():
             self.model = make_model(config, step=step)
             self.optimizer = GroupedAdam(
@@ -95,7 +95,7 @@ class Trainer:
             compute_exactly()
             self.model.place(scene_box(scene))
         self.renderer = SceneRenderer.of(scene, self.model, config.rendering)
-        self._batches = TrainingBatches(scene, self.renderer.sampler, config.training, step)
+        self._batches = TrainingBatches(scene, self.renderer.sampler, config, step)
         self.rays_per_step = self._batches.size
         """Over all devices together."""
         self._loss_names = (
@@ -182,7 +182,7 @@ class Trainer:
     @property
     def refines_now(self) -> bool:
         """Whether the next step is to be done by the `refined` trainer."""
-        return self.model.grid is not None and self.step in self._config.training.refined_at
+        return self.step in self._config.refined_at
 
     def refined(self) -> Trainer:
         """A trainer that goes on from this step with a finer field in a smaller box."""
