@@ -32,7 +32,8 @@ class GridCost(NamedTuple):
     agreement: float
     """dB, PSNR of one against the other."""
     recall: float
-    """Share of what is seen without the grid that lies in cells that it calls occupied."""
+    """Share of what is seen without the grid that lies where it is looked for with the grid: in
+    occupied cells, on rays that are found to meet one."""
     speedup: float
     """How many times faster these pixels are rendered."""
 
@@ -73,12 +74,15 @@ def measure_cost(run: TrainedRun, scene: Scene, views: Views) -> GridCost | None
 
 
 def _weight_in_grid(exact: SceneRenderer, fast: SceneRenderer, rays: Rays) -> tf.Tensor:
-    """The weight [N, 2] of exact samples of each ray: of all, and of those in occupied cells."""
+    """The weight of the exact samples of each ray, [N, 2]: of all, and of what a grid shows."""
     warped = rays if exact.warp is None else exact.warp.warp(rays)
     samples = exact.sampler(warped, Draws())
     weights = render_samples(exact.model.final, warped, samples).weights
     assert fast.model.grid is not None  # it was given one
     inside = fast.model.grid.occupied_along(warped.origins, warped.directions, samples.depths)
+    live = fast.sampler.live(warped)
+    assert live is not None
+    inside &= live[:, tf.newaxis]
     return tf.stack(
         [tf.reduce_sum(weights, -1), tf.reduce_sum(tf.where(inside, weights, 0.0), -1)], -1
     )
