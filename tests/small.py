@@ -41,8 +41,8 @@ def small_planes_config(**changes: Any) -> Config:
         field="planes",
         first_plane_resolution=8,
         plane_resolution=16,
-        density_components=2,
-        color_components=3,
+        density_components="2",
+        color_components="3,2,1",
         decoder_width=8,
         direction_frequencies=2,
     )

@@ -158,6 +158,11 @@ def test_a_field_comes_with_its_sampler() -> None:
         ({"sampler": "grid", "refine_steps": "9,3"}, "--refine_steps=9,3: expected whole numbers"),
         ({"sampler": "grid", "refine_steps": "0,3"}, "--refine_steps=0,3: expected whole numbers"),
         ({"sampler": "grid", "refine_steps": "soon"}, "--refine_steps=soon: expected whole"),
+        (
+            {"field": "planes", "color_components": "16,4"},
+            "--color_components=16,4: expected a numb",
+        ),
+        ({"field": "planes", "density_components": "0"}, "--density_components=0: expected a numb"),
         ({"sampler": "grid", "even_share": 0.0}, "--even_share=0.0: expected more than 0"),
     ],
 )

@@ -229,15 +229,25 @@ class NetworkSettings(_Checked):
         300, "Cells along each side of the box, in the end.", at_least=2, only_for=_PLANES
     )
     first_plane_resolution: int = _flag(128, "The same at first.", at_least=2, only_for=_PLANES)
-    density_components: int = _flag(
-        8, "Components of density of each plane and line.", at_least=1, only_for=_PLANES
+    density_components: str = _flag(
+        "8",
+        "Components of density of each plane and its line; three numbers: of xy and z, of xz and "
+        "y, of yz and x. Forward-facing scenes need most in the first.",
+        only_for=_PLANES,
     )
-    color_components: int = _flag(
-        16, "Components of colour of each plane and line.", at_least=1, only_for=_PLANES
+    color_components: str = _flag(
+        "16", "The same for the features that colours are made of.", only_for=_PLANES
     )
     decoder_width: int = _flag(
         64, "Width of the hidden layers that make colours.", at_least=1, only_for=_PLANES
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("density_components", "color_components"):
+            text = getattr(self, name)
+            if re.fullmatch(r"[1-9]\d*(,[1-9]\d*,[1-9]\d*)?", text) is None:
+                raise UserError(f"--{name}={text}: expected a number above 0, or three: 16,4,4")
 
 
 @dataclasses.dataclass(frozen=True)

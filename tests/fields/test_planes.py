@@ -13,7 +13,9 @@ BOX = np.array([[-1.0, -2.0, 0.5], [1.0, 1.0, 1.5]])
 
 def small_planes(resolution: int = 5, seed: int = 0) -> Planes:
     """With values that are far from transparent."""
-    field = Planes(resolution, density_components=2, color_components=3, decoder_width=8)
+    field = Planes(
+        resolution, density_components=(2, 1, 3), color_components=(3, 2, 1), decoder_width=8
+    )
     field.place(BOX)
     generator = np.random.default_rng(seed)
     for factor in (*field.planes, *field.lines):
@@ -52,7 +54,7 @@ def test_density_and_features_are_sums_of_products_of_planes_and_lines() -> None
             on_plane(planes[2], y, z) * on_line(lines[2], x),
         ]
         np.testing.assert_allclose(features[row], np.concatenate(pairs), rtol=1e-3, atol=1e-4)
-        raw = sum(pair[:2].sum() for pair in pairs)
+        raw = sum(pair[:split].sum() for pair, split in zip(pairs, (2, 1, 3)))
         # The longest side of the box is 3.
         np.testing.assert_allclose(density[row], 25 * np.logaddexp(0, raw - 10), rtol=1e-3)
 
@@ -113,7 +115,8 @@ def test_gradients_of_a_lookup_are_what_differences_say() -> None:
 def test_penalties_are_means_over_what_is_there() -> None:
     field = small_planes()
     factors = [factor.numpy() for factor in (*field.planes, *field.lines)]
-    sparsity = sum(np.abs(factor[..., :2]).mean() for factor in factors)
+    splits = (2, 1, 3, 2, 1, 3)
+    sparsity = sum(np.abs(factor[..., :n]).mean() for factor, n in zip(factors, splits))
     np.testing.assert_allclose(field.sparsity(), sparsity, rtol=1e-5)
     roughness = sum(
         (np.diff(factor, axis=axis) ** 2).mean() for factor in factors[:3] for axis in (0, 1)

@@ -45,7 +45,7 @@ class Planes(Field):
 
     Args:
       resolution: R, cells along each side of the box.
-      density_components: of each plane and line.
+      density_components: of each of the three pairs of plane and line.
       color_components: the same for the features of colours.
       decoder_width: of the two hidden layers that make colours.
       direction_frequencies: of the encoding of view directions.
@@ -63,8 +63,8 @@ class Planes(Field):
     def __init__(
         self,
         resolution: int,
-        density_components: int = 8,
-        color_components: int = 16,
+        density_components: Sequence[int] = (8, 8, 8),
+        color_components: Sequence[int] = (16, 16, 16),
         decoder_width: int = 64,
         direction_frequencies: int = 4,
         use_viewdirs: bool = True,
@@ -73,33 +73,36 @@ class Planes(Field):
         super().__init__(name=name, dtype="float32")
         self._config = {
             "resolution": resolution,
-            "density_components": density_components,
-            "color_components": color_components,
+            "density_components": list(density_components),
+            "color_components": list(color_components),
             "decoder_width": decoder_width,
             "direction_frequencies": direction_frequencies,
             "use_viewdirs": use_viewdirs,
         }
         self.resolution = resolution
-        self.density_components = density_components
+        self.density_components = tuple(density_components)
         self.direction_frequencies = direction_frequencies
         self.use_viewdirs = use_viewdirs
+        self._channels = [sum(pair) for pair in zip(density_components, color_components)]
         # Six variables: a part of a larger one would have a gradient of the size of the whole.
-        channels = density_components + color_components
         self.planes = [
             self._factor(f"plane_{'xyz'[i]}{'xyz'[j]}", [resolution, resolution, channels])
-            for i, j, _ in _PAIRS
+            for (i, j, _), channels in zip(_PAIRS, self._channels)
         ]
         self.lines = [
-            self._factor(f"line_{'xyz'[k]}", [resolution, 1, channels]) for _, _, k in _PAIRS
+            self._factor(f"line_{'xyz'[k]}", [resolution, 1, channels])
+            for (_, _, k), channels in zip(_PAIRS, self._channels)
         ]
-        self._density_part = np.tile(
-            (np.arange(channels) < density_components).astype(np.float32), len(_PAIRS)
-        )[:, np.newaxis]
+        is_density = [
+            np.arange(channels) < split
+            for channels, split in zip(self._channels, density_components)
+        ]
+        self._density_part = np.concatenate(is_density).astype(np.float32)[:, np.newaxis]
         self.box = Box(name="box")
         self.density_scale = self.add_weight(
             shape=[], dtype="float64", initializer="ones", trainable=False, name="density_scale"
         )
-        self.decoder = self._decoder(3 * color_components, decoder_width)
+        self.decoder = self._decoder(sum(color_components), decoder_width)
         self.built = True
 
     def _factor(self, name: str, shape: Sequence[int]) -> keras.Variable:
@@ -163,9 +166,9 @@ class Planes(Field):
     ) -> tf.Tensor:
         """Composited features to colours; see `Field.color`."""
         mix, *layers = self.decoder
-        of_pairs = tf.split(features, len(_PAIRS), axis=-1)
-        split = self.density_components
-        hidden = mix(tf.concat([components[:, split:] for components in of_pairs], -1))
+        of_pairs = tf.split(features, self._channels, axis=-1)
+        of_colors = [pair[:, split:] for pair, split in zip(of_pairs, self.density_components)]
+        hidden = mix(tf.concat(of_colors, -1))
         if self.use_viewdirs:
             directions = positional_encoding(viewdirs, self.direction_frequencies)
             hidden = tf.concat([hidden, directions], -1)
@@ -183,8 +186,9 @@ class Planes(Field):
         """
         centers = (np.arange(resolution) + 0.5) / resolution
         total = tf.zeros([resolution] * 3)
-        for axes, plane, line in zip(_PAIRS, self.planes, self.lines):
-            split = self.density_components
+        for axes, plane, line, split in zip(
+            _PAIRS, self.planes, self.lines, self.density_components
+        ):
             along_plane = _resampled(plane.value[..., :split], [centers, centers])
             along_line = _resampled(line.value[:, 0, :split], [centers])
             product = tf.reshape(along_plane, [-1, split]) @ tf.transpose(along_line)
@@ -222,9 +226,12 @@ class Planes(Field):
 
     def sparsity(self) -> tf.Tensor:
         """Mean size of the density components of planes and lines; scalar."""
-        split = self.density_components
-        factors = [*self.planes, *self.lines]
-        return tf.add_n([tf.reduce_mean(tf.abs(factor.value[..., :split])) for factor in factors])
+        sizes = [
+            tf.reduce_mean(tf.abs(factor.value[..., :split]))
+            for factors in (self.planes, self.lines)
+            for factor, split in zip(factors, self.density_components)
+        ]
+        return tf.add_n(sizes)
 
     def roughness(self) -> tf.Tensor:
         """Mean squared difference between neighbours on planes, along both axes; scalar.
@@ -255,7 +262,7 @@ class Planes(Field):
     @property
     def floats_per_point(self) -> int:
         """The six values that are looked up, their products, and as many gradients."""
-        return 2 * 9 * int(self.planes[0].shape[-1])
+        return 2 * 3 * sum(self._channels)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this field again."""
@@ -324,13 +331,19 @@ def make_field(config: Config, step: int, name: str) -> Planes:
     network = config.network
     return Planes(
         _resolution(config, step),
-        network.density_components,
-        network.color_components,
+        _of_each_pair(network.density_components),
+        _of_each_pair(network.color_components),
         network.decoder_width,
         network.direction_frequencies,
         network.use_viewdirs,
         name=name,
     )
+
+
+def _of_each_pair(components: str) -> list[int]:
+    """One number of components, or three, as those of the three pairs."""
+    numbers = [int(number) for number in components.split(",")]
+    return numbers if len(numbers) == len(_PAIRS) else numbers * len(_PAIRS)
 
 
 def _resolution(config: Config, step: int) -> int:
