@@ -12,7 +12,7 @@ from small import small_config, small_scene
 from tfnerf.errors import UserError
 from tfnerf.files import make_folder
 from tfnerf.runs.folder import RunFolder
-from tfnerf.settings import TrainingSettings
+from tfnerf.settings import Config, TrainingSettings
 from tfnerf.train.loop import _steps_until_due, train
 
 
@@ -39,8 +39,8 @@ def test_a_profile_of_some_steps_is_written_and_changes_nothing_else(tmp_path: P
 
 
 def test_calls_end_where_a_profile_begins_or_ends() -> None:
-    settings = TrainingSettings(profile_steps="5,9", eval_every=0, log_every=12, num_steps=30)
-    found = [_steps_until_due(step, settings) for step in (0, 4, 5, 8, 9, 20)]
+    config = Config().replaced(profile_steps="5,9", eval_every=0, log_every=12, num_steps=30)
+    found = [_steps_until_due(step, config) for step in (0, 4, 5, 8, 9, 20)]
     assert found == [5, 1, 4, 1, 3, 4]
 
 
