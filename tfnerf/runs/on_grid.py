@@ -10,8 +10,8 @@ from tfnerf.volume.survey import survey
 
 _RESOLUTION = 192
 _NUM_PROBES = 192
-_NUM_SAMPLES = 16
-_EVEN_SHARE = 0.05
+_NUM_SAMPLES = 32
+_EVEN_SHARE = 0.3
 
 
 def config_on_grid(config: Config, num_samples: int | None) -> Config:
