@@ -277,8 +277,9 @@ class RenderSettings(_Checked):
         128, "Cells of the grid along each side of the box.", at_least=2, only_for=_GRID
     )
     even_share: float = _flag(
-        0.2,
-        "Share of the samples that is spread evenly, to find what the grid does not know of.",
+        0.6,
+        "Share of the samples that is spread evenly over what the grid calls occupied and light "
+        "reaches, because it knows densities roughly.",
         above=0,
         at_most=1,
         only_for=_GRID,

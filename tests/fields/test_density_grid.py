@@ -56,21 +56,23 @@ def test_a_ray_along_a_side_of_the_box_has_a_span_too() -> None:
     assert float(begin[0, 0]) > float(end[0, 0])
 
 
-def test_densities_along_rays_are_those_of_the_cells_they_pass() -> None:
+def test_what_is_along_rays_is_what_the_cells_hold_that_they_pass() -> None:
     grid = small_grid()
+    grid.occupied.assign(grid.density < 4)
     origins, directions = some_rays()
     begin, end = (depth.numpy() for depth in grid.span(origins, directions, 0.0, 9.0))
     hit = (begin < end)[:, 0]
     origins, directions, begin, end = origins[hit], directions[hit], begin[hit], end[hit]
     depths = begin + (end - begin) * np.float32([0.13, 0.46, 0.77])
-    found = grid.densities_along(origins, directions, depths)
+    densities, occupied = grid.look_along(origins, directions, depths)
     points = origins[:, np.newaxis] + directions[:, np.newaxis] * depths[..., np.newaxis]
     places = (points - BOX[0]) / SIZE * grid.resolution
     clear = np.abs(places - np.round(places)).min(-1) > 1e-3
     cells = np.clip(places.astype(int), 0, grid.resolution - 1)
     expected = grid.density.numpy()[tuple(np.moveaxis(cells, -1, 0))]
     assert clear.mean() > 0.9
-    np.testing.assert_array_equal(found.numpy()[clear], expected[clear])
+    np.testing.assert_array_equal(densities.numpy()[clear], expected[clear])
+    np.testing.assert_array_equal(occupied.numpy()[clear], expected[clear] < 4)
 
 
 def test_occupied_are_dense_cells_and_their_neighbours() -> None:

@@ -46,10 +46,10 @@ class DensityGrid(keras.layers.Layer):
         )
         self.built = True
 
-    def densities_along(
+    def look_along(
         self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor
-    ) -> tf.Tensor:
-        """Densities of the cells that rays pass through.
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the cells hold that rays pass through.
 
         Args:
           origins: [N, 3].
@@ -57,18 +57,17 @@ class DensityGrid(keras.layers.Layer):
           depths: [N, S], between those of `span`.
 
         Returns:
-          [N, S].
+          Densities [N, S], and whether the cells are occupied [N, S].
         """
-        return tf.gather(
-            tf.reshape(self.density.value, [-1]), self._cells(origins, directions, depths)
-        )
+        cells = self._cells(origins, directions, depths)
+        return _looked_up(self.density.value, cells), _looked_up(self.occupied.value, cells)
 
     def meets_something(
         self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor
     ) -> tf.Tensor:
-        """Which rays [N] pass through an occupied cell; the arguments of `densities_along`."""
+        """Which rays [N] pass through an occupied cell; the arguments of `look_along`."""
         cells = self._cells(origins, directions, depths)
-        return tf.reduce_any(tf.gather(tf.reshape(self.occupied.value, [-1]), cells), -1)
+        return tf.reduce_any(_looked_up(self.occupied.value, cells), -1)
 
     def occupied_along(
         self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor
@@ -78,7 +77,7 @@ class DensityGrid(keras.layers.Layer):
         inside = self.box.to_unit(points)
         in_box = tf.reduce_all((inside >= 0) & (inside < 1), -1)
         cells = self._cells(origins, directions, depths)
-        return in_box & tf.gather(tf.reshape(self.occupied.value, [-1]), cells)
+        return in_box & _looked_up(self.occupied.value, cells)
 
     def _cells(self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor) -> tf.Tensor:
         """Indices [N, S] of cells at depths along rays inside of the box."""
@@ -228,6 +227,11 @@ def densities_at(
         if progress is not None:
             progress(len(some))
     return np.concatenate(found)
+
+
+def _looked_up(values: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
+    """Values [G, G, G] of cells by index [N, S]."""
+    return tf.gather(tf.reshape(values, [-1]), cells)
 
 
 def _dilated(cells: tf.Tensor) -> tf.Tensor:

@@ -19,15 +19,21 @@ from tfnerf.volume.sampling import equal_shares
 
 _LITTLE = 1e-6
 """Weight of a ray below which its samples are spread evenly."""
+_OCCLUDED = 0.01
+"""Share of the light of a ray below which nothing is looked for behind."""
+_EXPLORED = 0.05
+"""Of the probability while training, spread over empty and hidden places too."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
     """Few samples, where the weight is that a ray through the grid has (section 5.2).
 
-    The part of a ray that lies in the box of the grid is cut into intervals of equal probability,
-    with a share for even spacing, because what the grid does not know of has to be found. Each
-    sample stands for its interval. Rays that meet no occupied cell are not looked at.
+    The part of a ray that lies in the box of the grid is cut into intervals of equal probability.
+    A share of it is spread evenly over the occupied cells that light reaches, because the grid
+    knows their densities roughly; while training a little goes everywhere, or a cell once empty
+    would never be looked at again. Each sample stands for its interval. Rays that meet no occupied
+    cell are left out.
     """
 
     grid: DensityGrid
@@ -39,7 +45,7 @@ class Grid:
     """Places on each ray that the grid is looked up at."""
     num_samples: int
     even_share: float
-    """Of the probability, spread evenly; from 0 to 1."""
+    """Of the probability, spread over what is occupied and lit; from 0 to 1."""
     lindisp: bool = False
     """Probes are spaced evenly in disparity instead of depth."""
     jitter: bool = True
@@ -52,19 +58,39 @@ class Grid:
     def __call__(self, rays: Rays, draws: Draws) -> Samples:
         """Samples of rays that are live; see `Sampler`."""
         begin, end = self._span(rays)
-        speed = tf.norm(rays.directions, axis=-1, keepdims=True)
         fractions = tf.range(self.num_probes + 1, dtype=tf.float32)[tf.newaxis] / self.num_probes
         edges = self._depths(begin, end, fractions)
         lengths = edges[:, 1:] - edges[:, :-1]
         offset = 0.5 if draws.jitter is None else draws.jitter[:, :1]
-        density = self.grid.densities_along(*rays[:2], edges[:, :-1] + lengths * offset)
-        weights = _blurred(sample_weights(density, lengths * speed))
-        weights /= tf.reduce_sum(weights, -1, keepdims=True) + _LITTLE
-        weights = (1 - self.even_share) * weights + self.even_share / self.num_probes
-        ends = self._depths(begin, end, equal_shares(weights, self.num_samples))
+        probes = edges[:, :-1] + lengths * offset
+        densities, occupied = self.grid.look_along(rays.origins, rays.directions, probes)
+        speed = tf.norm(rays.directions, axis=-1, keepdims=True)
+        probability = self._probability(
+            sample_weights(densities, lengths * speed), occupied, exploring=draws.jitter is not None
+        )
+        if draws.jitter is None:
+            shares = equal_shares(probability, 2 * self.num_samples)
+            filled = tf.where(occupied, lengths, 0.0)
+            return Samples(
+                self._depths(begin, end, shares[:, 1::2]), _sums_between(filled, shares[:, ::2])
+            )
+        ends = self._depths(begin, end, equal_shares(probability, self.num_samples))
         intervals = ends[:, 1:] - ends[:, :-1]
-        offset = 0.5 if draws.jitter is None else draws.jitter[:, 1:]
-        return Samples(ends[:, :-1] + intervals * offset, intervals)
+        return Samples(ends[:, :-1] + intervals * draws.jitter[:, 1:], intervals)
+
+    def _probability(self, weights: tf.Tensor, occupied: tf.Tensor, exploring: bool) -> tf.Tensor:
+        """Of a sample, [N, B] up to a factor, from the weights [N, B] that the grid gives."""
+        even = tf.cast(occupied & self._lit(weights), tf.float32)
+        weights = _normalized(_blurred(weights))
+        weights += self.even_share * (_normalized(even) - weights)
+        return weights + (_LITTLE + exploring * _EXPLORED) / self.num_probes
+
+    def _lit(self, weights: tf.Tensor) -> tf.Tensor:
+        """Where [N, B] light is left, or was a cell before: that is how deep surfaces may lie."""
+        passed = tf.cumsum(weights, -1, exclusive=True)
+        num_deeper = 1 + -(-self.num_probes // self.grid.resolution)
+        before = tf.pad(passed, [[0, 0], [num_deeper, 0]])[:, : self.num_probes]
+        return before < 1 - _OCCLUDED
 
     def live(self, rays: Rays) -> tf.Tensor:
         """Which rays [N] meet an occupied cell; see `Sampler`."""
@@ -138,6 +164,22 @@ def make_sampler(
         settings.density_noise_std,
         settings.distortion_weight,
     )
+
+
+def _sums_between(values: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Sums [N, K] between places [N, K + 1] of values [N, B] of bins of equal width from 0 to 1."""
+    num_bins = tf.shape(values)[1]
+    place = places * tf.cast(num_bins, tf.float32)
+    bins = tf.minimum(tf.cast(place, tf.int32), num_bins - 1)
+    before = tf.gather(tf.cumsum(values, -1, exclusive=True), bins, batch_dims=1)
+    part = place - tf.cast(bins, tf.float32)
+    sums = before + part * tf.gather(values, bins, batch_dims=1)
+    return sums[:, 1:] - sums[:, :-1]
+
+
+def _normalized(weights: tf.Tensor) -> tf.Tensor:
+    """Weights [N, S] that sum to one, or to nearly zero where there are next to none."""
+    return weights / (tf.reduce_sum(weights, -1, keepdims=True) + _LITTLE)
 
 
 def _blurred(weights: tf.Tensor) -> tf.Tensor:
