@@ -378,6 +378,9 @@ def test_bad_json_is_refused(blender: Path, content: str, message: str) -> None:
         (np.eye(3).tolist(), r"shape \[3, 3\], expected \[4, 4\]"),
         (np.full([4, 4], np.nan).tolist(), "not finite"),
         (np.zeros([4, 4]).tolist(), "singular"),
+        (np.diag([1, 1, -1, 1]).tolist(), "the pose is mirrored"),
+        (np.diag([1, 1, 1.1, 1]).tolist(), "the pose is skewed"),
+        (np.add(np.eye(4), np.eye(4, k=1) / 9).tolist(), "the pose is skewed"),
         ([[1, 2], [3]], "not a matrix"),
         ("identity", "not a matrix"),
     ],
@@ -393,6 +396,29 @@ def test_bad_poses_are_refused(
     content["frames"][1]["transform_matrix"] = pose
     write_json(path, **content)
     refused(message, folder, dataset=dataset)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.1, 3.0])
+@pytest.mark.parametrize("dataset", ["blender", "transforms"])
+def test_the_scale_of_the_axes_of_cameras_is_taken_away(
+    request: pytest.FixtureRequest,
+    dataset: str,
+    scale: float,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = request.getfixturevalue("blender" if dataset == "blender" else "capture")
+    plain = load(folder, dataset=dataset).train.cameras
+    assert not [record for record in caplog.records if "length" in record.message]
+    path = folder / ("transforms_train.json" if dataset == "blender" else "transforms.json")
+    content = json.loads(path.read_text())
+    for frame in content["frames"]:
+        matrix = np.array(frame["transform_matrix"])
+        frame["transform_matrix"] = (matrix @ np.diag([scale, scale, scale, 1])).tolist()
+    write_json(path, **content)
+    found = load(folder, dataset=dataset).train.cameras
+    np.testing.assert_allclose(found.camera_to_world, plain.camera_to_world, atol=1e-5)
+    (warning,) = (record.message for record in caplog.records if "length" in record.message)
+    assert path.name in warning and f"length {scale:.3g}" in warning
 
 
 def test_bad_poses_bounds_are_refused(llff: Path) -> None:
@@ -485,6 +511,23 @@ def test_cameras_that_look_the_same_way_need_near_and_far(capture: Path) -> None
     scene = load(capture, dataset="transforms", near=1.0, far=20.0)
     assert (scene.near, scene.far) == (1, 20)
     np.testing.assert_array_equal(scene.scene_to_world, np.eye(4))
+
+
+@pytest.mark.parametrize("turn", [np.pi, np.pi / 2])
+def test_cameras_that_look_at_nothing_in_common_need_near_and_far(
+    capture: Path, turn: float
+) -> None:
+    """Outwards from the middle of a room, or along its walls."""
+    path = capture / "transforms.json"
+    content = json.loads(path.read_text())
+    turned = np.eye(4)
+    turned[::2, ::2] = [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
+    for frame in content["frames"]:
+        frame["transform_matrix"] = (np.array(frame["transform_matrix"]) @ turned).tolist()
+    write_json(path, **content)
+    refused("as in a room, .*set --near and --far", capture, dataset="transforms")
+    scene = load(capture, dataset="transforms", near=1.0, far=20.0)
+    assert (scene.near, scene.far) == (1, 20)
 
 
 def test_bad_deepvoxels_files_are_refused(deepvoxels: Path) -> None:

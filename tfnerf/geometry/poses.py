@@ -5,13 +5,22 @@ A pose is a camera_to_world matrix [3, 4]: columns right, up, back and position.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tfnerf.errors import UserError
 
+_log = logging.getLogger(__name__)
 _MIN_LENGTH = 1e-9
+_ROTATION_WITHIN = 0.02
+"""How far numbers that were rounded to two digits may be from a rotation."""
+_LENGTH_WITHIN = 0.01
+"""How far the length of axes may be from 1 for the same reason."""
+_IN_VIEW = 0.5
+"""Cosine of the angle to its optical axis within which a camera looks at a point."""
 MIN_CONVERGENCE = 0.03
 """Optical axes nearer to parallel than this (`meeting_point`) meet nowhere in particular."""
 
@@ -95,10 +104,51 @@ def inward_frame(poses: np.ndarray) -> np.ndarray:
     return np.stack([right, np.cross(up, right), up, point], -1)
 
 
-def check_pose(matrix: Any, where: str) -> np.ndarray:
+def looking_at(poses: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Which cameras [V] of poses [V, 3, 4] a point [3] is roughly in front of."""
+    offsets = point - poses[:, :, 3]
+    ahead = (offsets * -poses[:, :, 2]).sum(-1)
+    looking: np.ndarray = ahead > _IN_VIEW * np.linalg.norm(offsets, axis=-1)
+    return looking
+
+
+def check_poses(matrices: Sequence[Any] | np.ndarray, where: Sequence[str]) -> np.ndarray:
+    """camera_to_world matrices as files hold them.
+
+    Where the axes of a camera are not of length 1, as in files of scaled cameras, their scale is
+    taken away with a warning: it says nothing of where the camera is and looks.
+
+    Args:
+      matrices: V of [4, 4] or [3, 4].
+      where: V texts that begin messages.
+
+    Returns:
+      [V, 3, 4] float64.
+
+    Raises:
+      UserError: one cannot be a pose, or is mirrored or skewed.
+    """
+    poses = np.stack([_check_pose(matrix, name) for matrix, name in zip(matrices, where)])
+    lengths = np.linalg.norm(poses[:, :, :3], axis=1).mean(-1)
+    scaled_ones = np.flatnonzero(np.abs(lengths - 1) > _LENGTH_WITHIN)
+    if len(scaled_ones):
+        first = scaled_ones[0]
+        _log.warning(
+            "%s: the axes of the pose have length %.3g, expected 1: taken as a rotation, as those "
+            "of %d of %d poses",
+            where[first],
+            lengths[first],
+            len(scaled_ones),
+            len(poses),
+        )
+        poses[scaled_ones, :, :3] /= lengths[scaled_ones, np.newaxis, np.newaxis]
+    return poses
+
+
+def _check_pose(matrix: Any, where: str) -> np.ndarray:
     """A camera_to_world matrix as [3, 4] float64, or UserError if it cannot be one."""
     try:
-        pose = np.asarray(matrix, np.float64)
+        pose = np.array(matrix, np.float64)
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"{where}: the pose is not a matrix of numbers") from None
     if pose.shape not in ((4, 4), (3, 4)):
@@ -107,8 +157,17 @@ def check_pose(matrix: Any, where: str) -> np.ndarray:
         finite = np.isfinite(pose.astype(np.float32)).all()
     if not finite:
         raise UserError(f"{where}: the pose has numbers that are not finite in 32 bits")
-    if abs(np.linalg.det(pose[:3, :3])) < 1e-6:
+    axes = pose[:3, :3]
+    length = np.linalg.norm(axes, axis=0).mean()
+    if length < _MIN_LENGTH or abs(np.linalg.det(axes / length)) < 1e-6:
         raise UserError(f"{where}: the rotation of the pose is singular")
+    axes = axes / length
+    if not np.allclose(axes.T @ axes, np.eye(3), atol=_ROTATION_WITHIN):
+        raise UserError(
+            f"{where}: the pose is skewed: its axes are not at right angles and of one length"
+        )
+    if np.linalg.det(axes) < 0:
+        raise UserError(f"{where}: the pose is mirrored, expected right, up and back as its axes")
     return pose[:3]
 
 

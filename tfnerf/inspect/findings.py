@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfnerf.geometry.poses import MIN_CONVERGENCE, meeting_point
+from tfnerf.geometry.poses import MIN_CONVERGENCE, looking_at, meeting_point
 from tfnerf.inspect.matching import (
     Fit,
     Matches,
@@ -102,17 +102,11 @@ def _directions(views: Views) -> Finding:
     center, convergence = meeting_point(poses)
     if convergence < MIN_CONVERGENCE:
         return Finding(True, "the cameras look the same way (a forward-facing capture)")
-    offsets = center - poses[:, :, 3]
-    distances = np.linalg.norm(offsets, axis=-1)
-    facing = (offsets * -poses[:, :, 2]).sum(-1) > 0
+    distances = np.linalg.norm(center - poses[:, :, 3], axis=-1)
+    away = [name for name, looks in zip(views.names, looking_at(poses, center)) if not looks]
+    if 2 * len(away) > len(poses):
+        return Finding(True, "the cameras look outwards, or past each other, as in a room")
     text = f"the cameras are {distances.min():.2f} to {distances.max():.2f} from what they look at"
-    if facing.mean() < 0.5:
-        return Finding(
-            False,
-            "the cameras look away from the point that their axes meet at: the z axis of the poses "
-            "is inverted (expected: OpenGL, looking along -z, y up)",
-        )
-    away = [name for name, faces in zip(views.names, facing) if not faces]
     if away:
         return Finding(False, f"{text}, but {len(away)} look the other way: {_some(away)}")
     return Finding(True, text)

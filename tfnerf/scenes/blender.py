@@ -10,7 +10,7 @@ import numpy as np
 from tfnerf.errors import UserError
 from tfnerf.files import read_json
 from tfnerf.geometry.cameras import Cameras
-from tfnerf.geometry.poses import check_pose
+from tfnerf.geometry.poses import check_poses
 from tfnerf.scenes.files import (
     list_files,
     names_of,
@@ -54,10 +54,10 @@ def _load_split(folder: Path, split: str, settings: SceneSettings) -> Views:
     angle = read_number(content, "camera_angle_x", path)
     if not 0 < angle < np.pi:
         raise UserError(f"{path}: camera_angle_x is {angle}, expected radians from 0 to pi")
-    poses = [
-        check_pose(frame.get("transform_matrix"), f"{path}: frame {number}")
-        for number, frame in enumerate(frames)
-    ]
+    poses = check_poses(
+        [frame.get("transform_matrix") for frame in frames],
+        [f"{path}: frame {number}" for number in range(len(frames))],
+    )
     image_paths = [_image_path(folder, frame["file_path"]) for frame in frames]
     images, level = read_images(image_paths), 255
     if settings.half_res:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfnerf.errors import UserError
 from tfnerf.geometry.cameras import Cameras
-from tfnerf.geometry.poses import check_pose
+from tfnerf.geometry.poses import check_poses
 from tfnerf.scenes.files import (
     list_files,
     list_images,
@@ -74,13 +74,13 @@ def _list_poses(folder: Path) -> list[Path]:
 
 def _read_poses(paths: Sequence[Path]) -> np.ndarray:
     """[V, 3, 4]; the files have y down and z forwards."""
-    poses = []
+    matrices = []
     for path in paths:
         numbers = _read_numbers(path)
         if len(numbers) != 16:
             raise UserError(f"{path}: found {len(numbers)} numbers, expected the 16 of a pose")
-        poses.append(check_pose(np.reshape(numbers, [4, 4]), str(path)))
-    return np.stack(poses) * [1, -1, -1, 1]
+        matrices.append(np.reshape(numbers, [4, 4]))
+    return check_poses(matrices, [str(path) for path in paths]) * [1, -1, -1, 1]
 
 
 def _read_focal(path: Path, height: int) -> float:

@@ -17,7 +17,7 @@ from tfnerf.files import flush_folder
 from tfnerf.geometry.cameras import NDC, Cameras
 from tfnerf.geometry.poses import (
     average_pose,
-    check_pose,
+    check_poses,
     inward_frame,
     relative_to,
     scaled,
@@ -132,8 +132,7 @@ def read_poses_bounds(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raise UserError(f"{path}: height, width and focal length are {matrices[0, :, 4]}, not > 0")
     down, right, back, position = (matrices[:, :, column] for column in range(4))
     poses = np.stack([right, -down, back, position], -1)
-    for view, pose in enumerate(poses):
-        check_pose(pose, f"{path}: row {view}")
+    poses = check_poses(poses, [f"{path}: row {view}" for view in range(len(poses))])
     return poses, bounds, matrices[0, :, 4]
 
 

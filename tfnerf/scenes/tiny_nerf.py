@@ -9,7 +9,7 @@ import numpy as np
 
 from tfnerf.errors import UserError, first_line
 from tfnerf.geometry.cameras import Cameras
-from tfnerf.geometry.poses import check_pose
+from tfnerf.geometry.poses import check_poses
 from tfnerf.scenes.scene import Scene, Views
 from tfnerf.settings import SceneSettings
 
@@ -66,5 +66,5 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray, float]:
         raise UserError(f"{path}: expected images of values from 0 to 1")
     if focal.size != 1 or not np.isfinite(focal).all() or focal.item() <= 0:
         raise UserError(f"{path}: focal is {focal}, expected one positive number")
-    checked = [check_pose(pose, f"{path}: view {view}") for view, pose in enumerate(poses)]
-    return images, np.stack(checked), float(focal.item())
+    checked = check_poses(poses, [f"{path}: view {view}" for view in range(len(poses))])
+    return images, checked, float(focal.item())

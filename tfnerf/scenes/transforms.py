@@ -16,7 +16,7 @@ import numpy as np
 from tfnerf.errors import UserError
 from tfnerf.files import read_json
 from tfnerf.geometry.cameras import Cameras, distort, undistort
-from tfnerf.geometry.poses import MIN_CONVERGENCE, check_pose, meeting_point
+from tfnerf.geometry.poses import MIN_CONVERGENCE, check_poses, looking_at, meeting_point
 from tfnerf.scenes.files import (
     names_of,
     read_frames,
@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 _MEAN_DISTANCE = 4.0
 _NEAR_FRACTION, _FAR_FRACTION = 0.2, 3.0
 """Near and far as multiples of the smallest and the largest distance of a camera."""
+_MIN_LOOKING = 0.5
+"""Share of the cameras that must look at what is taken for the middle of the scene."""
 _DISTORTION = ("k1", "k2", "p1", "p2")
 _OTHER_DISTORTION = ("k3", "k4", "k5", "k6")
 _PINHOLE_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
@@ -59,11 +61,9 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
     content = read_json(path)
     frames, image_paths = _frames_with_images(content, path)
     images = read_images(image_paths, settings.factor)
-    poses = np.stack(
-        [
-            check_pose(frame.get("transform_matrix"), f"{path}: {frame['file_path']}")
-            for frame in frames
-        ]
+    poses = check_poses(
+        [frame.get("transform_matrix") for frame in frames],
+        [f"{path}: {frame['file_path']}" for frame in frames],
     )
     normalization = normalize(poses, settings, path)
     poses[:, :, 3] = (poses[:, :, 3] - normalization.origin) * normalization.scale
@@ -87,7 +87,7 @@ def normalize(poses: np.ndarray, settings: SceneSettings, path: Path) -> Normali
     """Works out from poses [V, 3, 4] how to move and scale a capture.
 
     Raises:
-      UnknownRangeError: the cameras all look the same way, and --near and --far are not given.
+      UnknownRangeError: the cameras look at nothing in common, and --near and --far are not given.
     """
     point, convergence = meeting_point(poses)
     if convergence < MIN_CONVERGENCE:
@@ -97,6 +97,12 @@ def normalize(poses: np.ndarray, settings: SceneSettings, path: Path) -> Normali
                 "them: set --near and --far in units of this file"
             )
         return Normalization(np.zeros(3), 1.0, settings.near, settings.far)
+    range_is_given = settings.near is not None and settings.far is not None
+    if not range_is_given and looking_at(poses, point).mean() < _MIN_LOOKING:
+        raise UnknownRangeError(
+            f"{path}: the cameras look away from where their axes meet, as in a room, so near and "
+            "far cannot be told from them: set --near and --far as python -m tfnerf.inspect advises"
+        )
     distances = np.linalg.norm(poses[:, :, 3] - point, axis=-1)
     scale = _MEAN_DISTANCE / distances.mean()
     return Normalization(
