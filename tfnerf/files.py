@@ -7,6 +7,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,9 +41,10 @@ def write_file(path: Path, content: bytes | str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object."""
+    """A JSON file that holds an object; it may begin with a byte order mark and have comments."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(_COMMENT_OR_TEXT.sub(_without_comment, text))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -50,6 +52,13 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: found a JSON {type(content).__name__}, expected an object")
     return content
+
+
+_COMMENT_OR_TEXT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+
+
+def _without_comment(match: re.Match[str]) -> str:
+    return match[0] if match[0].startswith('"') else " "
 
 
 def to_json(content: Any, indent: int | None = None) -> str:

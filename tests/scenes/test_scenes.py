@@ -342,7 +342,7 @@ def test_an_unknown_dataset_is_refused() -> None:
 def test_bad_images_are_refused(blender: Path) -> None:
     path = blender / "train" / "r_1.png"
     path.unlink()
-    refused("r_1.png: no such image", blender, dataset="blender")
+    refused("r_1: no such image", blender, dataset="blender")
     imageio.imwrite(path, np.random.default_rng(0).integers(0, 256, [8, 10, 4]).astype(np.uint8))
     path.write_bytes(path.read_bytes()[:-100])
     refused("r_1.png: damaged image", blender, dataset="blender")
@@ -362,8 +362,6 @@ def test_bad_images_are_refused(blender: Path) -> None:
         ('{"camera_angle_x": 0.8}', "expected a list of objects named frames"),
         ('{"camera_angle_x": 0.8, "frames": []}', "found no frames"),
         ('{"camera_angle_x": 0.8, "frames": [{}]}', "file_path of frame 0 is None"),
-        ('{"frames": [{"file_path": "train/r_0"}]}', "camera_angle_x is None, expected a finite"),
-        ('{"camera_angle_x": 4, "frames": [{"file_path": "a"}]}', "expected radians"),
         ('{"camera_angle_x": 1, "frames": [{"file_path": "a"}]}', "frame 0: the pose has shape"),
     ],
 )
@@ -528,6 +526,138 @@ def test_cameras_that_look_at_nothing_in_common_need_near_and_far(
     refused("as in a room, .*set --near and --far", capture, dataset="transforms")
     scene = load(capture, dataset="transforms", near=1.0, far=20.0)
     assert (scene.near, scene.far) == (1, 20)
+
+
+def change_json(path: Path, frames: dict[str, Any] | None = None, **changes: Any) -> None:
+    """Keys of a file, and of each frame in it; those that become None are removed."""
+    content = {**json.loads(path.read_text()), **changes}
+    content["frames"] = [{**frame, **(frames or {})} for frame in content["frames"]]
+    write_json(path, **{key: value for key, value in content.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("angle", "message"), [(None, "is None, expected a finite number"), (4, "expected radians")]
+)
+def test_bad_angles_of_view_are_refused(blender: Path, angle: float | None, message: str) -> None:
+    change_json(blender / "transforms_train.json", camera_angle_x=angle)
+    refused(
+        f"transforms_train.json: camera_angle_x is .*{message.removeprefix('is ')}",
+        blender,
+        dataset="blender",
+    )
+
+
+@pytest.mark.parametrize("half_res", [False, True])
+def test_split_files_of_a_real_capture_have_its_lens(blender: Path, half_res: bool) -> None:
+    lens = {"k1": 0.05, "k2": -0.01, "p1": 0.001, "p2": 0.002}
+    for split in ("train", "test"):
+        change_json(
+            blender / f"transforms_{split}.json",
+            camera_angle_x=None, fl_x=12.0, fl_y=13.0, cx=4.9, cy=4.1, **lens,
+        )  # fmt: skip
+    shrunk = 0.5 if half_res else 1.0
+    for views in load(blender, dataset="blender", half_res=half_res).splits.values():
+        cameras = views.cameras
+        np.testing.assert_allclose(cameras.focal[-1], np.multiply([12, 13], shrunk))
+        np.testing.assert_allclose(cameras.center[-1], np.multiply([4.9, 4.1], shrunk), rtol=1e-6)
+        np.testing.assert_allclose(cameras.distortion[-1], list(lens.values()), rtol=1e-6)
+
+
+def test_angles_of_view_may_differ_in_x_and_y(capture: Path) -> None:
+    angles = {"camera_angle_x": 2 * np.arctan(5 / 12), "camera_angle_y": 2 * np.arctan(4 / 15)}
+    change_json(capture / "transforms.json", fl_x=None, fl_y=None, **angles)
+    focal = load(capture, dataset="transforms").train.cameras.focal
+    np.testing.assert_allclose(focal, np.tile([12, 15], [len(focal), 1]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("ftheta_p0", 0.0), ("is_fisheye", True), ("rolling_shutter", [0, 0.1, 0]), ("k4", -0.1)],
+)
+@pytest.mark.parametrize("in_frames", [False, True])
+@pytest.mark.parametrize("dataset", ["blender", "transforms"])
+def test_other_lenses_are_refused_by_name(
+    request: pytest.FixtureRequest, dataset: str, in_frames: bool, key: str, value: Any
+) -> None:
+    folder = request.getfixturevalue("blender" if dataset == "blender" else "capture")
+    path = folder / ("transforms_train.json" if dataset == "blender" else "transforms.json")
+    change_json(path, **({"frames": {key: value}} if in_frames else {key: value}))
+    refused(f"{path.name}: {key} ", folder, dataset=dataset)
+
+
+@pytest.mark.parametrize("dataset", ["blender", "transforms"])
+def test_keys_that_are_not_used_are_named(
+    request: pytest.FixtureRequest, dataset: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = request.getfixturevalue("blender" if dataset == "blender" else "capture")
+    path = folder / ("transforms_train.json" if dataset == "blender" else "transforms.json")
+    change_json(path, aabb_scale=4, is_fisheye=False, frames={"sharpness": 3.0})
+    load(folder, dataset=dataset)
+    assert "not used" not in caplog.text
+    change_json(path, test_filenames=["a.png"], frames={"mask_path": "m.png", "time": 0.5})
+    load(folder, dataset=dataset)
+    assert f"{path.name}: not used: mask_path, test_filenames, time" in caplog.text
+
+
+def rename_images(folder: Path, suffix: str) -> None:
+    for file in folder.iterdir():
+        file.rename(file.with_suffix(suffix))
+
+
+@pytest.mark.parametrize("on_disk", [".png", ".JPG", ".jpeg", ".PNG"])
+@pytest.mark.parametrize(
+    "spelt", ["train/r_{}", "train\\r_{}", ".\\train\\r_{}{}", "./train/r_{}{}", "train/r_{}{}"]
+)
+@pytest.mark.parametrize("dataset", ["blender", "transforms"])
+def test_images_are_found_however_their_names_are_spelt(
+    blender: Path, dataset: str, on_disk: str, spelt: str
+) -> None:
+    rename_images(blender / "train", on_disk)
+    content = json.loads((blender / "transforms_train.json").read_text())
+    for number, frame in enumerate(content["frames"]):
+        frame["file_path"] = spelt.format(number, on_disk.swapcase())
+    write_json(blender / "transforms_train.json", **content)
+    write_json(blender / "transforms.json", **content)
+    settings = {"holdout_every": 0} if dataset == "transforms" else {}
+    views = load(blender, dataset=dataset, **settings).train
+    np.testing.assert_array_equal(views.images[:, 0, 0, 0], [0, 10])
+
+
+@pytest.mark.parametrize("dataset", ["blender", "transforms"])
+def test_a_name_that_means_two_images_is_refused(blender: Path, dataset: str) -> None:
+    imageio.imwrite(blender / "train" / "r_1.jpg", image(99))
+    (blender / "transforms.json").write_text((blender / "transforms_train.json").read_text())
+    refused("r_1: no such image, and both r_1.jpg and r_1.png", blender, dataset=dataset)
+
+
+@pytest.mark.parametrize("size", [0.1, 1.0, 10.0])
+def test_near_and_far_of_split_files_enclose_the_scene(blender: Path, size: float) -> None:
+    """Whichever splits are read."""
+    for split in ("train", "test"):
+        path = blender / f"transforms_{split}.json"
+        content = json.loads(path.read_text())
+        for frame in content["frames"]:
+            matrix = np.array(frame["transform_matrix"])
+            matrix[:3, 3] *= size
+            frame["transform_matrix"] = matrix.tolist()
+        write_json(path, **content)
+    both = load(blender, dataset="blender")
+    alone = load_scene(SceneSettings(dataset="blender", data_dir=str(blender)), ["test"])
+    assert (both.near, both.far) == (alone.near, alone.far)
+    if size == 1.0:
+        assert (both.near, both.far) == (2, 6)
+    else:
+        np.testing.assert_allclose([both.near, both.far], [0.6 * size, 9 * size], rtol=1e-5)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_scene_files_may_have_a_mark_and_comments(blender: Path, mark: str) -> None:
+    path = blender / "transforms_train.json"
+    plain = load(blender, dataset="blender").train.cameras
+    text = path.read_text().replace("{", '{ // of "Blender"\n /* "a": { */ "b": "//c",', 1)
+    path.write_text(mark + text, encoding="utf-8")
+    found = load(blender, dataset="blender").train.cameras
+    np.testing.assert_array_equal(found.focal, plain.focal)
 
 
 def test_bad_deepvoxels_files_are_refused(deepvoxels: Path) -> None:

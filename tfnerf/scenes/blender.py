@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfnerf.errors import UserError
 from tfnerf.files import read_json
-from tfnerf.geometry.cameras import Cameras
-from tfnerf.geometry.poses import check_poses
+from tfnerf.geometry.poses import MIN_CONVERGENCE, check_poses, meeting_point
 from tfnerf.scenes.files import (
+    find_images,
     list_files,
     names_of,
     read_frames,
     read_images,
-    read_number,
     require_folder,
 )
+from tfnerf.scenes.intrinsics import read_cameras
 from tfnerf.scenes.scene import Scene, Views
 from tfnerf.settings import SceneSettings
 
+_log = logging.getLogger(__name__)
 _NEAR, _FAR = 2.0, 6.0
+_NEAR_FRACTION, _FAR_FRACTION = 0.2, 3.0
+"""Near and far of other scenes, as multiples of the smallest and the largest distance."""
 
 
 def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
@@ -33,13 +38,51 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
         for split in splits
         if split == "train" or folder / f"transforms_{split}.json" in list_files(folder)
     ]
+    views = {split: _load_split(folder, split, settings) for split in present}
+    near, far = _range(views, folder)
     return Scene(
         name=folder.name,
-        splits={split: _load_split(folder, split, settings) for split in present},
-        near=_NEAR,
-        far=_FAR,
+        splits=views,
+        near=near,
+        far=far,
         white_background=settings.white_background,
         pixel_centers=settings.pixel_centers,
+    )
+
+
+def _range(views: dict[str, Views], folder: Path) -> tuple[float, float]:
+    """Near and far: those of the published scenes, unless the scene is not between them.
+
+    The training views tell, whichever are read, so that all are rendered alike.
+    """
+    path = folder / "transforms_train.json"
+    if "train" in views:
+        poses = views["train"].cameras.camera_to_world
+    elif path in list_files(folder):
+        poses = _poses(read_frames(read_json(path), path), path).astype(np.float32)
+    else:
+        return _NEAR, _FAR
+    poses = poses.astype(np.float64)
+    point, convergence = meeting_point(poses)
+    distances = np.linalg.norm(poses[:, :, 3] - point, axis=-1)
+    if convergence < MIN_CONVERGENCE or _NEAR <= np.median(distances) <= _FAR:
+        return _NEAR, _FAR
+    near, far = _NEAR_FRACTION * float(distances.min()), _FAR_FRACTION * float(distances.max())
+    _log.warning(
+        "%s: the cameras are %.3g to %.3g from what they look at, so rays go from %.3g to %.3g and "
+        "not from %g to %g as in the published scenes; --near and --far say otherwise",
+        *(path, distances.min(), distances.max(), near, far, _NEAR, _FAR),
+    )
+    return near, far
+
+
+def _poses(frames: Sequence[dict[str, Any]], path: Path) -> np.ndarray:
+    """The poses [V, 3, 4] of frames."""
+    if not frames:
+        raise UserError(f"{path}: found no frames, expected at least one")
+    return check_poses(
+        [frame.get("transform_matrix") for frame in frames],
+        [f"{path}: frame {number}" for number in range(len(frames))],
     )
 
 
@@ -49,30 +92,16 @@ def _load_split(folder: Path, split: str, settings: SceneSettings) -> Views:
     frames = read_frames(content, path)
     skip = 1 if split == "train" else settings.test_skip
     frames = frames[::skip]
-    if not frames:
-        raise UserError(f"{path}: found no frames, expected at least one")
-    angle = read_number(content, "camera_angle_x", path)
-    if not 0 < angle < np.pi:
-        raise UserError(f"{path}: camera_angle_x is {angle}, expected radians from 0 to pi")
-    poses = check_poses(
-        [frame.get("transform_matrix") for frame in frames],
-        [f"{path}: frame {number}" for number in range(len(frames))],
-    )
-    image_paths = [_image_path(folder, frame["file_path"]) for frame in frames]
+    poses = _poses(frames, path)
+    names = [frame["file_path"] for frame in frames]
+    image_paths = [image or folder / name for image, name in zip(find_images(folder, names), names)]
     images, level = read_images(image_paths), 255
+    full_size = images.shape[1:3]
     if settings.half_res:
         images, level = _halve(images, settings, path)
-    height, width = images.shape[1:3]
-    focal = 0.5 * width / np.tan(0.5 * angle)
-    cameras = Cameras.pinhole(poses, height, width, focal)
+    cameras = read_cameras(poses, content, frames, images.shape[1:3], path, full_size)
     indices = skip * np.arange(len(frames))
     return Views(images, level, cameras, names_of(image_paths), indices)
-
-
-def _image_path(folder: Path, file_path: str) -> Path:
-    """The released scenes leave the suffix out; scenes made by others have it."""
-    path = folder / file_path
-    return path if path.suffix == ".png" else path.with_name(path.name + ".png")
 
 
 def _halve(images: np.ndarray, settings: SceneSettings, path: Path) -> tuple[np.ndarray, int]:

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tfnerf.errors import UserError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def require_folder(path: Path) -> Path:
@@ -51,6 +51,48 @@ def read_frames(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
             found = frame.get("file_path")
             raise UserError(f"{path}: file_path of frame {number} is {found!r}, expected a text")
     return frames
+
+
+def find_images(folder: Path, names: Sequence[str]) -> list[Path | None]:
+    """The image files that names in a transforms file mean; None where there is none.
+
+    Names may leave the suffix out, have one of another case, or have backslashes.
+
+    Raises:
+      UserError: two files could be meant.
+    """
+    listings: dict[Path, list[Path]] = {}
+    return [_find_image(folder, name, listings) for name in names]
+
+
+def _find_image(folder: Path, name: str, listings: dict[Path, list[Path]]) -> Path | None:
+    path = folder / name
+    if not _is_file(path):
+        path = folder / name.replace("\\", "/")
+    if _is_file(path):
+        return path
+    if path.parent not in listings:
+        listings[path.parent] = list_images(path.parent) if path.parent.is_dir() else []
+    meant = [file for file in listings[path.parent] if _may_mean(path, file)]
+    if len(meant) > 1:
+        raise UserError(
+            f"{path}: no such image, and both {meant[0].name} and {meant[1].name} could be meant"
+        )
+    return meant[0] if meant else None
+
+
+def _may_mean(path: Path, file: Path) -> bool:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return (file.stem, file.suffix.lower()) == (path.stem, path.suffix.lower())
+    return file.stem == path.name
+
+
+def _is_file(path: Path) -> bool:
+    """False too for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -121,7 +163,7 @@ def names_of(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def _opaque(image: np.ndarray) -> np.ndarray:
