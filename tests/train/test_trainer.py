@@ -172,6 +172,13 @@ def run_to(trainer: Trainer, last: int) -> Trainer:
     return trainer
 
 
+def test_a_refined_trainer_copies_no_pixels() -> None:
+    """With each copy the memory of a run would grow by that of all photographs."""
+    trainer = one_device(small_scene(), small_planes_config(refine_steps="2,4"))
+    trainer.run(2)
+    assert trainer.refined()._batches.pixels is trainer._batches.pixels
+
+
 FIELDS_ON_A_GRID = [
     small_planes_config(sparsity_weight=0.1, smoothness_weight=0.01, distortion_weight=0.01),
     small_config(sampler="grid", num_coarse_samples=64, num_fine_samples=128, refine_steps="6,12"),

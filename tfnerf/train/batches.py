@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfnerf.errors import UserError
 from tfnerf.geometry.cameras import Rays
 from tfnerf.random_numbers import BatchRows, Stream, permutation_key, permute, random_bits
-from tfnerf.scenes import Scene, to_colors
+from tfnerf.scenes import Scene, Views, to_colors
 from tfnerf.settings import Config
 from tfnerf.volume.samplers import Sampler
 from tfnerf.volume.samples import Draws
@@ -25,6 +25,15 @@ class Batch(NamedTuple):
     draws: Draws
 
 
+def all_pixels(views: Views) -> tf.Tensor:
+    """All pixels [V * H * W, C] of views, as large as the images.
+
+    They stay in the host's memory: a GPU is sent the pixels of its rays only.
+    """
+    with tf.device("CPU:0"):
+        return tf.constant(views.images.reshape([-1, views.images.shape[-1]]))
+
+
 class TrainingBatches:
     """The batches of a training run.
 
@@ -35,12 +44,20 @@ class TrainingBatches:
       sampler: says which random numbers rays need.
       config: seed, batch size, where the rays come from.
       step: from which on batches are wanted; later ones may be larger than those before.
+      pixels: what `all_pixels` of the training views gave, if they were copied before.
 
     Raises:
       UserError: an image (or its centre) has fewer pixels than a batch has rays.
     """
 
-    def __init__(self, scene: Scene, sampler: Sampler, config: Config, step: int = 0):
+    def __init__(
+        self,
+        scene: Scene,
+        sampler: Sampler,
+        config: Config,
+        step: int = 0,
+        pixels: tf.Tensor | None = None,
+    ):
         training = config.training
         self._scene = scene
         self._sampler = sampler
@@ -73,9 +90,7 @@ class TrainingBatches:
                     f"{drawn}: expected at most the {num_pixels} pixels of a training image"
                     f"{' centre' if training.center_crop_steps else ''}"
                 )
-        # The images stay in the host's memory: a GPU is sent the pixels of its rays only.
-        with tf.device("CPU:0"):
-            self._pixels = tf.constant(views.images.reshape([-1, views.images.shape[-1]]))
+        self.pixels = all_pixels(views) if pixels is None else pixels
 
     def __call__(self, step: tf.Tensor, first: tf.Tensor, count: int) -> Batch:
         """Part of the batch of a step.
@@ -94,7 +109,7 @@ class TrainingBatches:
         scene, cameras = self._scene, self._scene.train.cameras
         pixel = (view * cameras.height + row) * cameras.width + column
         with tf.device("CPU:0"):
-            pixels = tf.gather(self._pixels, pixel)
+            pixels = tf.gather(self.pixels, pixel)
         return Batch(
             rays=cameras.rays(view, row, column, pixel_centers=scene.pixel_centers),
             colors=to_colors(

@@ -62,6 +62,7 @@ class Trainer:
       config: of the run.
       strategy: devices to train on.
       step: that the run begins or goes on from; shapes may depend on it.
+      pixels: of the training views, if a trainer before this one has them.
 
     Raises:
       UserError: the batch cannot be shared evenly by the devices, or the scene begins at depth 0
@@ -69,7 +70,13 @@ class Trainer:
     """
 
     def __init__(
-        self, scene: Scene, config: Config, strategy: tf.distribute.Strategy, *, step: int = 0
+        self,
+        scene: Scene,
+        config: Config,
+        strategy: tf.distribute.Strategy,
+        *,
+        step: int = 0,
+        pixels: tf.Tensor | None = None,
     ):
         num_replicas = strategy.num_replicas_in_sync
         batch_size = config.training.batch_size
@@ -95,7 +102,7 @@ class Trainer:
             compute_exactly()
             self.model.place(scene_box(scene))
         self.renderer = SceneRenderer.of(scene, self.model, config.rendering)
-        self._batches = TrainingBatches(scene, self.renderer.sampler, config, step)
+        self._batches = TrainingBatches(scene, self.renderer.sampler, config, step, pixels)
         self.rays_per_step = self._batches.size
         """Over all devices together."""
         self._loss_names = (
@@ -186,7 +193,10 @@ class Trainer:
 
     def refined(self) -> Trainer:
         """A trainer that goes on from this step with a finer field in a smaller box."""
-        finer = Trainer(self._scene, self._config, self._strategy, step=self.step)
+        # Graphs are never let go of, and with this one's the pixels would stay as many times.
+        finer = Trainer(
+            self._scene, self._config, self._strategy, step=self.step, pixels=self._batches.pixels
+        )
         finer.model.refine(self.model)
         finer.optimizer.start_at(self.step)
         return finer
