@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import os
 import socket
 from collections.abc import Sequence
 
@@ -36,6 +38,9 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
 
+_PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
+"""Environment variables that gRPC takes a proxy from, the first that is set."""
+
 Tls = tuple[bytes | None, bytes | None, bytes | None]
 """Contents of PEM files: authority or None for the usual ones, key and certificate of the client or
 None."""
@@ -48,6 +53,8 @@ class ServerError(Exception):
 def open_channel(servers: Sequence[str], tls: Tls | None) -> grpc.Channel:
     """A channel on which servers take turns, and which retries what is UNAVAILABLE.
 
+    No proxy is asked for servers of this machine, which it could not reach.
+
     Args:
       servers: host:port of each. Several are looked up once, as IPv4 addresses, and with TLS their
         certificates must bear the name of the first.
@@ -59,6 +66,8 @@ def open_channel(servers: Sequence[str], tls: Tls | None) -> grpc.Channel:
     target = _target(servers)
     # A list of addresses is no name that a certificate could bear.
     options = [*_OPTIONS, ("grpc.default_authority", servers[0])]
+    if all(map(_is_loopback, servers)):
+        options.append(("grpc.enable_http_proxy", 0))
     if tls is None:
         return grpc.insecure_channel(target, options)
     return grpc.secure_channel(target, grpc.ssl_channel_credentials(*tls), options)
@@ -74,8 +83,10 @@ def wait_until_connected(channel: grpc.Channel, seconds: float) -> None:
     try:
         grpc.channel_ready_future(channel).result(seconds)
     except grpc.FutureTimeoutError:
+        proxies = [name for name in _PROXY_VARIABLES if os.environ.get(name)]
+        proxy = f", or the proxy that {proxies[0]} names is in the way" if proxies else ""
         raise ServerError(
-            f"no connection within {seconds:g} s: no server there, or TLS does not fit"
+            f"no connection within {seconds:g} s: no server there, or TLS does not fit{proxy}"
         ) from None
 
 
@@ -85,6 +96,14 @@ def server_error(error: grpc.RpcError) -> ServerError:
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         details = "no answer in time: the server is gone, or needs longer"
     return ServerError(f"{error.code().name}: {details}")
+
+
+def _is_loopback(server: str) -> bool:
+    host = server.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _target(servers: Sequence[str]) -> str:

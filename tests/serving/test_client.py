@@ -16,7 +16,7 @@ from commands import run, run_all, wait_until
 from servers import RAYS, SCENE, Serve, Server, requests_of
 from tensorflow.core.framework import tensor_pb2
 
-from serving.client.channel import ServerError
+from serving.client.channel import ServerError, open_channel, wait_until_connected
 from serving.client.prediction import _decode
 from serving.client.rendering import RenderClient
 from serving.server.servable import Servable
@@ -43,6 +43,25 @@ def test_a_killed_server_does_not_cost_a_frame(serve: Serve, base_path: Path) ->
     second.stop()
     np.testing.assert_array_equal(found.rgb, expected.rgb)
     assert sum(rays_done) == 600 * 500
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_no_proxy_is_asked_for_servers_of_this_machine(
+    serve: Serve, base_path: Path, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve("--model_name=disc", f"--model_base_path={base_path}")
+    address = f"{host}:{server.address.rpartition(':')[2]}"
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with RenderClient([address], "disc", seconds=20) as client:
+        assert client.render(Cameras.pinhole(orbit_path(1), 3, 4, 4.0), 0).rgb.shape == (3, 4, 3)
+
+
+def test_a_proxy_that_may_be_in_the_way_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    channel = open_channel(["192.0.2.1:8500"], None)
+    with pytest.raises(ServerError, match="or the proxy that http_proxy names"):
+        wait_until_connected(channel, seconds=1)
+    channel.close()
 
 
 def test_a_client_takes_turns_between_servers(serve: Serve, base_path: Path) -> None:
