@@ -63,10 +63,11 @@ def main() -> None:
         dtype=_DTYPE.value,
     )
     _log.info(
-        "%s: PSNR %.2f dB, %+.2f dB against the run (on some held-out pixels)",
+        "%s: PSNR %.2f dB, %+.2f dB against the run (on some %s pixels)",
         exported.path,
         exported.psnr,
         exported.psnr - exported.psnr_in_training,
+        "held-out" if exported.on_held_out else "training",
     )
     if _KEEP.value:
         for path in remove_old_versions(model_base_path, _KEEP.value, exported.path):

@@ -37,6 +37,8 @@ class Export(NamedTuple):
     """dB, of some pixels of the views that were held out (of training views where none were)."""
     psnr_in_training: float
     """The same with the weights and the sampling of the run."""
+    on_held_out: bool
+    """Whether any views were held out."""
 
 
 def export(
@@ -81,7 +83,12 @@ def export(
         check_version(folder, renderer, scene, rays)
     after = render_in_process(renderer, scene, rays)["rgb"]
     before = render_in_process(run.renderer(scene), scene, rays)["rgb"]
-    return Export(model_base_path / str(version), _psnr(after, truth), _psnr(before, truth))
+    return Export(
+        model_base_path / str(version),
+        _psnr(after, truth),
+        _psnr(before, truth),
+        on_held_out=scene.held_out is not None,
+    )
 
 
 def _settings(
