@@ -474,7 +474,7 @@ def test_missing_llff_images_name_what_there_is(llff: Path) -> None:
 
 
 def test_no_training_views_are_refused(llff: Path) -> None:
-    with pytest.raises(UserError, match="no training views"):
+    with pytest.raises(UserError, match="no training views; --holdout_every=0"):
         load(llff, dataset="llff", holdout_every=1)
 
 
@@ -488,7 +488,8 @@ def test_captures_that_cannot_be_read_are_refused(capture: Path) -> None:
         ({"fl_x": "wide"}, "fl_x is 'wide', expected a finite number"),
         ({"fl_x": 10**400}, "fl_x is 1000000.*, expected a finite number"),
         ({"k1": -3.0}, "k1 -3, .*: a lens cannot bend light so much"),
-        ({"w": 8, "h": 10}, "8 x 10, but the images have 10 x 8 pixels"),
+        ({"w": 8, "h": 10}, "8 x 10, but the images have 10 x 8 pixels: turned, .* EXIF"),
+        ({"w": 10, "h": 10}, "10 x 10, but the images have 10 x 8 pixels: another shape"),
     ):
         write_json(path, **{**good, **change})
         refused(message, capture, dataset="transforms")
@@ -648,6 +649,19 @@ def test_near_and_far_of_split_files_enclose_the_scene(blender: Path, size: floa
         assert (both.near, both.far) == (2, 6)
     else:
         np.testing.assert_allclose([both.near, both.far], [0.6 * size, 9 * size], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("alpha", "color", "warned"), [(0, 9, True), (0, 0, False), (9, 9, False)])
+def test_colours_behind_transparency_are_warned_of(
+    blender: Path, caplog: pytest.LogCaptureFixture, alpha: int, color: int, warned: bool
+) -> None:
+    pixels = image(200, 4)
+    pixels[2, 3] = [color, 0, color, alpha]
+    imageio.imwrite(blender / "train" / "r_1.png", pixels)
+    load(blender, dataset="blender", white_background=True)
+    assert "transparent pixels" not in caplog.text
+    load(blender, dataset="blender")
+    assert ("transparent pixels have colours" in caplog.text) == warned
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])

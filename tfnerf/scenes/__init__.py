@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ __all__ = [
     "true_colors",
 ]
 
+_log = logging.getLogger(__name__)
 _TELLING_FILES: dict[Dataset, str] = {
     "blender": "transforms_train.json",
     "transforms": "transforms.json",
@@ -46,9 +48,25 @@ def load_scene(settings: SceneSettings, splits: Sequence[str] = ("train", "test"
         raise UserError(f"--data_dir: not given, and --dataset={settings.dataset} needs it")
     module = importlib.import_module(f"tfnerf.scenes.{settings.dataset}")
     scene: Scene = module.load(settings, splits)
+    _warn_of_hidden_colors(scene, settings)
     near = scene.near if settings.near is None else settings.near
     far = scene.far if settings.far is None else settings.far
     return dataclasses.replace(scene, near=near, far=far)
+
+
+def _warn_of_hidden_colors(scene: Scene, settings: SceneSettings) -> None:
+    """What cut objects out often leaves colours where nothing is to be seen."""
+    if settings.white_background:
+        return
+    for views in scene.splits.values():
+        for image in views.images if views.images.shape[-1] == 4 else ():
+            if image[image[..., 3] == 0, :3].any():
+                _log.warning(
+                    "%s: transparent pixels have colours, and these are trained on, because alpha "
+                    "is dropped: --white_background shows white there",
+                    settings.data_dir,
+                )
+                return
 
 
 def detect_dataset(data_dir: Path) -> Dataset:

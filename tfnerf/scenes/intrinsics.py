@@ -129,7 +129,7 @@ def _intrinsics(
     if abs(full_height * scale_x - height) > max(1, 0.02 * height):
         raise UserError(
             f"{path}: w and h are {full_width:g} x {full_height:g}, but the images have "
-            f"{width} x {height} pixels: another shape"
+            f"{width} x {height} pixels: {_how_shapes_differ(full_width, full_height, size)}"
         )
     center_x, center_y = number("cx", full_width / 2), number("cy", full_height / 2)
     return (
@@ -137,6 +137,13 @@ def _intrinsics(
         [center_x * scale_x, center_y * scale_y],
         [number(key, 0.0) for key in _DISTORTION],
     )
+
+
+def _how_shapes_differ(full_width: float, full_height: float, size: tuple[int, int]) -> str:
+    height, width = size
+    if abs(full_height / full_width * height / width - 1) < 0.02:
+        return "turned, as by an EXIF orientation, which is not applied: store the images upright"
+    return "another shape"
 
 
 def _refuse_other_lenses(values: dict[str, Any], path: Path) -> None:

@@ -70,7 +70,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         if "train" in self.splits and not len(self.train):
-            raise UserError(f"{self.name}: no training views")
+            raise UserError(f"{self.name}: no training views; --holdout_every=0 holds none out")
         if not self.near < self.far:
             raise UserError(
                 f"{self.name}: near is {self.near:g} and far {self.far:g}, expected near < far; "
