@@ -17,6 +17,8 @@ from tfnerf.errors import UserError
 
 UNFINISHED, REMOVED = ".unfinished", ".removed"
 """How names end of what is being written or removed; they begin with a dot."""
+_COMMENT_OR_TEXT = re.compile(r'"(?:\\.|[^"\\])*(?:"|\Z)|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
+"""Also where its end is missing, or each beginning would be followed through the whole file."""
 
 
 def write_file(path: Path, content: bytes | str) -> None:
@@ -52,9 +54,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: found a JSON {type(content).__name__}, expected an object")
     return content
-
-
-_COMMENT_OR_TEXT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 
 
 def _without_comment(match: re.Match[str]) -> str:

@@ -529,6 +529,13 @@ def test_cameras_that_look_at_nothing_in_common_need_near_and_far(
     assert (scene.near, scene.far) == (1, 20)
 
 
+def scene_file(request: pytest.FixtureRequest, dataset: str) -> Path:
+    """The file of the training views of a scene of each kind."""
+    if dataset == "blender":
+        return Path(request.getfixturevalue("blender")) / "transforms_train.json"
+    return Path(request.getfixturevalue("capture")) / "transforms.json"
+
+
 def change_json(path: Path, frames: dict[str, Any] | None = None, **changes: Any) -> None:
     """Keys of a file, and of each frame in it; those that become None are removed."""
     content = {**json.loads(path.read_text()), **changes}
@@ -580,23 +587,21 @@ def test_angles_of_view_may_differ_in_x_and_y(capture: Path) -> None:
 def test_other_lenses_are_refused_by_name(
     request: pytest.FixtureRequest, dataset: str, in_frames: bool, key: str, value: Any
 ) -> None:
-    folder = request.getfixturevalue("blender" if dataset == "blender" else "capture")
-    path = folder / ("transforms_train.json" if dataset == "blender" else "transforms.json")
+    path = scene_file(request, dataset)
     change_json(path, **({"frames": {key: value}} if in_frames else {key: value}))
-    refused(f"{path.name}: {key} ", folder, dataset=dataset)
+    refused(f"{path.name}: {key} ", path.parent, dataset=dataset)
 
 
 @pytest.mark.parametrize("dataset", ["blender", "transforms"])
 def test_keys_that_are_not_used_are_named(
     request: pytest.FixtureRequest, dataset: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = request.getfixturevalue("blender" if dataset == "blender" else "capture")
-    path = folder / ("transforms_train.json" if dataset == "blender" else "transforms.json")
+    path = scene_file(request, dataset)
     change_json(path, aabb_scale=4, is_fisheye=False, frames={"sharpness": 3.0})
-    load(folder, dataset=dataset)
+    load(path.parent, dataset=dataset)
     assert "not used" not in caplog.text
     change_json(path, test_filenames=["a.png"], frames={"mask_path": "m.png", "time": 0.5})
-    load(folder, dataset=dataset)
+    load(path.parent, dataset=dataset)
     assert f"{path.name}: not used: mask_path, test_filenames, time" in caplog.text
 
 

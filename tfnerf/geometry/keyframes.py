@@ -29,7 +29,7 @@ def read_keyframes(path: Path, at_least: int = 2) -> np.ndarray:
     if not isinstance(frames, list) or len(frames) < at_least:
         raise UserError(f'{path}: expected a list named "frames", at least {at_least} long')
     where = [f"{path}: frame {number}" for number in range(len(frames))]
-    return check_poses([_matrix_of(*named) for named in zip(frames, where)], where)
+    return check_poses([_matrix_of(frame, name) for frame, name in zip(frames, where)], where)
 
 
 def _matrix_of(frame: object, where: str) -> object:

@@ -148,7 +148,7 @@ def check_poses(matrices: Sequence[Any] | np.ndarray, where: Sequence[str]) -> n
 def _check_pose(matrix: Any, where: str) -> np.ndarray:
     """A camera_to_world matrix as [3, 4] float64, or UserError if it cannot be one."""
     try:
-        pose = np.array(matrix, np.float64)
+        pose = np.asarray(matrix, np.float64)
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"{where}: the pose is not a matrix of numbers") from None
     if pose.shape not in ((4, 4), (3, 4)):

@@ -12,6 +12,7 @@ import numpy as np
 from tfnerf.errors import UserError
 from tfnerf.files import read_json
 from tfnerf.geometry.poses import MIN_CONVERGENCE, check_poses, meeting_point
+from tfnerf.scenes.extent import depth_range
 from tfnerf.scenes.files import (
     find_images,
     list_files,
@@ -26,8 +27,6 @@ from tfnerf.settings import SceneSettings
 
 _log = logging.getLogger(__name__)
 _NEAR, _FAR = 2.0, 6.0
-_NEAR_FRACTION, _FAR_FRACTION = 0.2, 3.0
-"""Near and far of other scenes, as multiples of the smallest and the largest distance."""
 
 
 def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
@@ -67,7 +66,7 @@ def _range(views: dict[str, Views], folder: Path) -> tuple[float, float]:
     distances = np.linalg.norm(poses[:, :, 3] - point, axis=-1)
     if convergence < MIN_CONVERGENCE or _NEAR <= np.median(distances) <= _FAR:
         return _NEAR, _FAR
-    near, far = _NEAR_FRACTION * float(distances.min()), _FAR_FRACTION * float(distances.max())
+    near, far = depth_range(distances)
     _log.warning(
         "%s: the cameras are %.3g to %.3g from what they look at, so rays go from %.3g to %.3g and "
         "not from %g to %g as in the published scenes; --near and --far say otherwise",

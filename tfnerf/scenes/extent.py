@@ -1,4 +1,4 @@
-"""The box of space that a scene may fill, as far as its cameras tell."""
+"""The box of space, and the depths, that a scene may fill, as far as its cameras tell."""
 
 from __future__ import annotations
 
@@ -6,10 +6,24 @@ import numpy as np
 
 from tfnerf.scenes.scene import Scene
 
+_NEAR_FRACTION, _FAR_FRACTION = 0.2, 3.0
+"""Near and far as multiples of the smallest and the largest distance of a camera."""
 _RESOLUTION = 48
 """Cells along each side when it is looked for what cameras see."""
 _MIN_SHARE = 0.1
 """Of the cameras, that see what belongs to the scene."""
+
+
+def depth_range(distances: np.ndarray, scale: float = 1.0) -> tuple[float, float]:
+    """Near and far of cameras that look at a point.
+
+    Args:
+      distances: [V], of the cameras from it.
+      scale: units of near and far per unit of the distances.
+    """
+    near = _NEAR_FRACTION * scale * distances.min()
+    far = _FAR_FRACTION * scale * distances.max()
+    return float(near), float(far)
 
 
 def visible_box(scene: Scene) -> np.ndarray:

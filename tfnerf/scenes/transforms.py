@@ -16,6 +16,7 @@ import numpy as np
 from tfnerf.errors import UserError
 from tfnerf.files import read_json
 from tfnerf.geometry.poses import MIN_CONVERGENCE, check_poses, looking_at, meeting_point
+from tfnerf.scenes.extent import depth_range
 from tfnerf.scenes.files import find_images, names_of, read_frames, read_images, require_folder
 from tfnerf.scenes.intrinsics import read_cameras
 from tfnerf.scenes.scene import Scene, Views
@@ -24,8 +25,6 @@ from tfnerf.settings import SceneSettings
 
 _log = logging.getLogger(__name__)
 _MEAN_DISTANCE = 4.0
-_NEAR_FRACTION, _FAR_FRACTION = 0.2, 3.0
-"""Near and far as multiples of the smallest and the largest distance of a camera."""
 _MIN_LOOKING = 0.5
 """Share of the cameras that must look at what is taken for the middle of the scene."""
 
@@ -99,12 +98,7 @@ def normalize(poses: np.ndarray, settings: SceneSettings, path: Path) -> Normali
         )
     distances = np.linalg.norm(poses[:, :, 3] - point, axis=-1)
     scale = _MEAN_DISTANCE / distances.mean()
-    return Normalization(
-        origin=point,
-        scale=scale,
-        near=float(_NEAR_FRACTION * scale * distances.min()),
-        far=float(_FAR_FRACTION * scale * distances.max()),
-    )
+    return Normalization(point, scale, *depth_range(distances, scale))
 
 
 def _frames_with_images(

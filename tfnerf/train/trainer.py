@@ -79,13 +79,7 @@ class Trainer:
         pixels: tf.Tensor | None = None,
     ):
         num_replicas = strategy.num_replicas_in_sync
-        batch_size = config.training.batch_size
-        if batch_size % num_replicas:
-            raise UserError(
-                f"--batch_size={batch_size}: expected a multiple of the {num_replicas} devices"
-            )
-        if config.rendering.lindisp and scene.near <= 0:
-            raise UserError(f"--lindisp: needs near > 0, found near {scene.near:g}")
+        _check_trainable(scene, config, num_replicas)
         self._scene = scene
         self._config = config
         self._strategy = strategy
@@ -299,6 +293,16 @@ class Trainer:
             not_finite=tf.cast(~finite, tf.float32),
         )
         return statistics, gradients
+
+
+def _check_trainable(scene: Scene, config: Config, num_replicas: int) -> None:
+    batch_size = config.training.batch_size
+    if batch_size % num_replicas:
+        raise UserError(
+            f"--batch_size={batch_size}: expected a multiple of the {num_replicas} devices"
+        )
+    if config.rendering.lindisp and scene.near <= 0:
+        raise UserError(f"--lindisp: needs near > 0, found near {scene.near:g}")
 
 
 def _smallest_divisor(number: int, *, at_least: int) -> int:
