@@ -23,7 +23,7 @@ FLOORS = (
     ("tfnerf.flags", "tfnerf.geometry", "tfnerf.images", "tfnerf.fields"),
     ("tfnerf.volume", "tfnerf.scenes", "tfnerf.original", "tfnerf.convert_config"),
     ("tfnerf.runs",),
-    ("tfnerf.inspect", "tfnerf.evaluate", "tfnerf.render", "tfnerf.mesh"),
+    ("tfnerf.poses", "tfnerf.inspect", "tfnerf.evaluate", "tfnerf.render", "tfnerf.mesh"),
     ("tfnerf.train", "tfnerf.import_weights", "export"),
     ("benchmarks",),
 )

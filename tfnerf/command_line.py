@@ -16,6 +16,8 @@ from absl import logging as absl_logging
 from tfnerf.errors import UserError
 
 _EXTRAS = {
+    "pycolmap": "poses",
+    "pillow_heif": "poses",
     "skimage": "mesh",
     "trimesh": "mesh",
     "grpc": "serving",
@@ -57,6 +59,7 @@ train = functools.partial(run_module, "tfnerf.train")
 evaluate = functools.partial(run_module, "tfnerf.evaluate")
 render = functools.partial(run_module, "tfnerf.render")
 mesh = functools.partial(run_module, "tfnerf.mesh")
+poses = functools.partial(run_module, "tfnerf.poses")
 inspect = functools.partial(run_module, "tfnerf.inspect")
 import_weights = functools.partial(run_module, "tfnerf.import_weights")
 convert_config = functools.partial(run_module, "tfnerf.convert_config")

@@ -45,6 +45,13 @@ def _even(frame: np.ndarray) -> np.ndarray:
     return np.pad(frame, [(0, height % 2), (0, width % 2), (0, 0)], mode="edge")
 
 
+def sharpness(gray: np.ndarray) -> float:
+    """How sharp an image [H, W] is: the variance of its Laplacian, in its own units."""
+    inner = gray[1:-1, 1:-1]
+    neighbours = gray[:-2, 1:-1] + gray[2:, 1:-1] + gray[1:-1, :-2] + gray[1:-1, 2:]
+    return float((neighbours - 4 * inner).var())
+
+
 def opaque_depth(depth: np.ndarray, opacity: np.ndarray, far: float) -> np.ndarray:
     """Depths [H, W] before a backdrop: what is transparent shows the far plane."""
     return depth + (1 - opacity) * far

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfnerf.geometry.poses import MIN_CONVERGENCE, looking_at, meeting_point
+from tfnerf.images import sharpness
 from tfnerf.inspect.matching import (
     Fit,
     Matches,
@@ -63,7 +64,7 @@ def inspect_scene(scene: Scene) -> Inspection:
     grays = [small_gray(image, views.white_level) for image in views.images]
     matches = match_views(views, grays)
     found = fit(matches, matches.cameras)
-    sharpness = _sharpness(grays)
+    relative = _sharpness(grays)
     findings = [
         _sizes(scene),
         _held_out(scene),
@@ -71,10 +72,10 @@ def inspect_scene(scene: Scene) -> Inspection:
         _agreement(scene, matches, found),
         *_depths(scene, found),
         *_lens(matches, found),
-        _blur(views, sharpness),
+        _blur(views, relative),
         _duplicates(views, grays),
     ]
-    return Inspection(scene, findings, found.points[found.fitting], sharpness)
+    return Inspection(scene, findings, found.points[found.fitting], relative)
 
 
 def _sizes(scene: Scene) -> Finding:
@@ -193,17 +194,12 @@ def _lens(matches: Matches, found: Fit) -> list[Finding]:
 
 def _sharpness(grays: Sequence[np.ndarray]) -> np.ndarray:
     """Variance of the Laplacian of each image, 1 for their median."""
-    variances = np.array([_laplacian(gray).var() for gray in grays])
+    variances = np.array([sharpness(gray) for gray in grays])
     return variances / max(float(np.median(variances)), 1e-12)
 
 
-def _laplacian(gray: np.ndarray) -> np.ndarray:
-    inner = gray[1:-1, 1:-1]
-    return gray[:-2, 1:-1] + gray[2:, 1:-1] + gray[1:-1, :-2] + gray[1:-1, 2:] - 4 * inner
-
-
-def _blur(views: Views, sharpness: np.ndarray) -> Finding:
-    blurred = [name for name, value in zip(views.names, sharpness) if value < _BLURRED]
+def _blur(views: Views, relative: np.ndarray) -> Finding:
+    blurred = [name for name, value in zip(views.names, relative) if value < _BLURRED]
     if blurred:
         return Finding(False, f"{len(blurred)} images look blurred or empty: {_some(blurred)}")
     return Finding(True, "no image is much less sharp than the others")

@@ -1,0 +1,81 @@
+"""Finds where photographs were taken from, and writes a capture that can be trained on.
+
+python -m tfnerf.poses --images=photos/ --output=captures/mine
+python -m tfnerf.poses --images=walk.mp4 --output=captures/mine
+
+A call that was stopped is taken up by the same call where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from absl import flags
+
+from tfnerf import command_line
+from tfnerf.errors import UserError
+from tfnerf.poses.workplace import Request, Workplace
+
+_log = logging.getLogger("tfnerf.poses")
+_IMAGES = flags.DEFINE_string("images", None, "Folder of photographs, or a video.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write the capture into.", required=True)
+_MASKS = flags.DEFINE_string(
+    "masks",
+    "",
+    "Folder of masks, named as the photographs: where they are black nothing is matched, trained "
+    "on or measured.",
+)
+_NUM_FRAMES = flags.DEFINE_integer(
+    "num_frames", 100, "Frames taken from a video: the sharpest of as many parts.", lower_bound=3
+)
+_LENS = flags.DEFINE_enum(
+    "lens",
+    "OPENCV",
+    ["SIMPLE_PINHOLE", "PINHOLE", "OPENCV", "FULL_OPENCV", "OPENCV_FISHEYE"],
+    "Model of the lens, the same for all images.",
+)
+
+
+def main() -> None:
+    """Writes images, transforms.json, points.ply and report.json."""
+    command_line.import_tensorflow()
+    from tfnerf.poses.capture import write_capture
+    from tfnerf.poses.photographs import gather_images
+    from tfnerf.poses.reconstruction import reconstruct
+
+    workplace = Workplace(Path(_OUTPUT.value).expanduser())
+    source = Path(_IMAGES.value).expanduser()
+    if not source.exists():
+        raise UserError(f"--images={source}: no such folder or file")
+    workplace.begin(
+        Request(
+            str(source.absolute()),
+            _masks(),
+            _NUM_FRAMES.value if source.is_file() else None,
+            _LENS.value,
+        )
+    )
+    gathered = gather_images(workplace)
+    found = reconstruct(workplace, gathered)
+    report = write_capture(workplace, gathered, found)
+    for line in report.lines():
+        _log.info("%s", line)
+    _log.info("look at it:  python -m tfnerf.inspect --data_dir=%s", workplace.folder)
+    _log.info(
+        "train on it: python -m tfnerf.train --flagfile=configs/fast/captures.txt --data_dir=%s",
+        workplace.folder,
+    )
+
+
+def _masks() -> str | None:
+    if not _MASKS.value:
+        return None
+    folder = Path(_MASKS.value).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"--masks={folder}: no such folder")
+    return str(folder.absolute())
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,151 @@
+"""What was found as a capture: transforms.json, points.ply and a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+
+from tfnerf.files import to_json, write_file
+from tfnerf.geometry.poses import (
+    MIN_CONVERGENCE,
+    looking_at,
+    meeting_point,
+    scale_of,
+    transformed,
+    upright,
+)
+from tfnerf.poses.photographs import Gathered
+from tfnerf.poses.reconstruction import Found
+from tfnerf.poses.workplace import Workplace
+from tfnerf.scenes.colmap_model import Model, read_model
+
+_DISTANCE = 4.0
+"""From the cameras to what they look at, in the units that are written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What there is to know of a capture beside the capture."""
+
+    num_images: int
+    num_registered: int
+    mean_reprojection_error: float
+    """Pixels."""
+    num_points: int
+    lens: dict[str, Any]
+    left_out: dict[str, str]
+    """Why a file is no view of it, by name."""
+
+    def lines(self) -> list[str]:
+        """For people."""
+        lens = ", ".join(
+            f"{key} {value:.6g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in self.lens.items()
+        )
+        return [
+            f"{self.num_registered} of {self.num_images} images registered, {self.num_points} "
+            f"points, mean reprojection error {self.mean_reprojection_error:.2f} pixels",
+            f"lens: {lens}",
+            *(f"left out: {name}: {reason}" for name, reason in self.left_out.items()),
+        ]
+
+
+def write_capture(workplace: Workplace, gathered: Gathered, found: list[Found]) -> Report:
+    """Writes the reconstruction of most images, the poses last.
+
+    Args:
+      workplace: where to.
+      gathered: the images.
+      found: reconstructions, the largest first.
+    """
+    best = found[0]
+    model = read_model(best.folder)
+    content, frames = _content(model, workplace)
+    report = Report(
+        num_images=len(gathered.names) + len(gathered.left_out),
+        num_registered=len(frames),
+        mean_reprojection_error=best.error,
+        num_points=len(model.points),
+        lens={key: value for key, value in content.items() if key != "ply_file_path"},
+        left_out={**gathered.left_out, **_unregistered(gathered, found)},
+    )
+    write_file(workplace.report, to_json(dataclasses.asdict(report), indent=2))
+    to_capture = _to_capture(_poses(model), _distances(model))
+    write_file(workplace.points, _ply(_moved(model.points, to_capture)))
+    write_file(workplace.transforms, json.dumps({**content, "frames": frames}, indent=1))
+    return report
+
+
+def _unregistered(gathered: Gathered, found: list[Found]) -> dict[str, str]:
+    left_out = {}
+    for name in gathered.names:
+        if name in found[0].names:
+            continue
+        left_out[name] = "fits no other image: little overlap, little texture or blur"
+        for other in found[1:]:
+            if name in other.names:
+                left_out[name] = f"fits {len(other.names) - 1} others that fit none of the rest"
+                break
+    return left_out
+
+
+def _poses(model: Model) -> np.ndarray:
+    return np.array([frame["transform_matrix"] for frame in model.content["frames"]])[:, :3]
+
+
+def _distances(model: Model) -> float:
+    """How far what the images show is, for the most part."""
+    bounds = [(f["near"], f["far"]) for f in model.content["frames"] if "near" in f]
+    return float(np.sqrt(np.prod(bounds, -1)).mean()) if bounds else 1.0
+
+
+def _to_capture(poses: np.ndarray, distance: float) -> np.ndarray:
+    """From units and axes of a model to those of the capture, [4, 4].
+
+    Up is z; the origin is what the cameras look at, which is 4 from them, or where they look from.
+    """
+    point, convergence = meeting_point(poses)
+    if convergence >= MIN_CONVERGENCE and looking_at(poses, point).mean() > 0.5:
+        distance = float(np.linalg.norm(poses[:, :, 3] - point, axis=-1).mean())
+    else:
+        point = poses[:, :, 3].mean(0)
+    moved = np.eye(4)
+    moved[:3, 3] = -point
+    scale = np.diag([_DISTANCE / distance] * 3 + [1])
+    return scale @ upright(poses) @ moved
+
+
+def _moved(points: np.ndarray, similarity: np.ndarray) -> np.ndarray:
+    moved: np.ndarray = points @ similarity[:3, :3].T + similarity[:3, 3]
+    return moved
+
+
+def _content(model: Model, workplace: Workplace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The file but for its frames, and these."""
+    frames = model.content["frames"]
+    to_capture = _to_capture(_poses(model), _distances(model))
+    poses = transformed(to_capture, _poses(model))
+    scale = scale_of(to_capture)
+    per_frame = ("file_path", "transform_matrix", "near", "far")
+    content = {key: value for key, value in frames[0].items() if key not in per_frame}
+    content["ply_file_path"] = workplace.points.name
+    written = []
+    for frame, pose in zip(frames, poses):
+        name = frame["file_path"]
+        one = {"file_path": f"{workplace.images.name}/{name}"}
+        if (workplace.masks / f"{name}.png").is_file():
+            one["mask_path"] = f"{workplace.masks.name}/{name}.png"
+        one |= {key: scale * frame[key] for key in ("near", "far") if key in frame}
+        one["transform_matrix"] = [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]]
+        written.append(one)
+    return content, written
+
+
+def _ply(points: np.ndarray) -> bytes:
+    import trimesh
+
+    content: bytes = trimesh.PointCloud(points).export(file_type="ply")
+    return content

@@ -1,0 +1,187 @@
+"""The images of a capture: photographs, upright and of one size, or frames of a video."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tfnerf.errors import UserError, first_line
+from tfnerf.files import flush_folder, make_folder, read_json, remove_folder, write_file
+from tfnerf.poses.video import write_sharpest_frames
+from tfnerf.poses.workplace import Workplace
+from tfnerf.progress import progress_bar
+from tfnerf.scenes.files import list_files, list_images
+
+_PHOTOGRAPHS = (
+    *(".jpg", ".jpeg", ".png", ".heic", ".heif", ".avif", ".webp"),
+    *(".tif", ".tiff", ".bmp"),
+)
+_ORIENTATION = 0x0112
+"""Of EXIF."""
+_KEPT = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}
+"""Formats that are copied as they are."""
+_QUALITY = 97
+"""Of JPEGs that have to be written anew."""
+_MIN_IMAGES = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Gathered:
+    """What a capture is made of."""
+
+    names: list[str]
+    """Of the images, in order."""
+    left_out: dict[str, str]
+    """Why a file is no image of it, by name."""
+    in_order: bool
+    """Each image shows much of what the one before it does, as the frames of a video do."""
+    has_masks: bool
+
+
+def gather_images(workplace: Workplace) -> Gathered:
+    """Fills the folder of images, or finds it filled.
+
+    Raises:
+      UserError: fewer than three images, a mask that fits none, or nothing that can be read.
+    """
+    request = workplace.request
+    if not workplace.images.is_dir():
+        aside = workplace.images.with_name(".images.unfinished")
+        shutil.rmtree(aside, ignore_errors=True)
+        make_folder(aside)
+        if request.num_frames is not None:
+            write_sharpest_frames(Path(request.images), aside, request.num_frames)
+            left_out: dict[str, str] = {}
+        else:
+            left_out = _take_photographs(Path(request.images), aside)
+        write_file(workplace.left_out, json.dumps(left_out, indent=2))
+        if request.masks is not None:
+            _take_masks(Path(request.masks), aside, workplace.masks)
+        flush_folder(aside)
+        aside.rename(workplace.images)
+    names = [path.name for path in list_images(workplace.images)]
+    if len(names) < _MIN_IMAGES:
+        remove_folder(workplace.images)
+        raise UserError(
+            f"--images={request.images}: found {len(names)} images that can be used, expected at "
+            f"least {_MIN_IMAGES}{_some_reasons(read_json(workplace.left_out))}"
+        )
+    return Gathered(
+        names,
+        {name: str(reason) for name, reason in read_json(workplace.left_out).items()},
+        in_order=request.num_frames is not None,
+        has_masks=request.masks is not None,
+    )
+
+
+def _some_reasons(left_out: dict[str, str]) -> str:
+    reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
+    return f" ({'; '.join(reasons[:3])}{'; ...' if len(reasons) > 3 else ''})" if reasons else ""
+
+
+def _take_photographs(source: Path, target: Path) -> dict[str, str]:
+    """Copies photographs; returns why those were left out that were."""
+    paths = [path for path in list_files(source) if path.suffix.lower() in _PHOTOGRAPHS]
+    paths = [path for path in paths if not path.name.startswith(".")]
+    if not paths:
+        raise UserError(f"--images={source}: found no photographs in this folder")
+    left_out: dict[str, str] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    with progress_bar("photographs", len(paths), "image") as progress:
+        for path in paths:
+            try:
+                taken = _take_photograph(path, target)
+                sizes[taken.name] = _size_of(taken)
+            except UserError as error:
+                left_out[path.name] = str(error)
+            progress(1)
+    return left_out | _drop_other_sizes(target, sizes)
+
+
+def _take_photograph(path: Path, target: Path) -> Path:
+    """The copy of a photograph, upright; UserError says why there is none."""
+    _know_heif()
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) != 1
+            suffixes = _KEPT.get(image.format or "", ())
+            as_it_is = not turned and path.suffix.lower() in suffixes and image.mode == "RGB"
+            name = path.name if as_it_is else f"{path.stem}.{_suffix_for(image)}"
+            taken = target / name
+            if taken.exists():
+                raise UserError("another file of this name was taken")
+            if as_it_is:
+                image.load()  # raises where it is damaged
+                shutil.copyfile(path, taken)
+            else:
+                upright = ImageOps.exif_transpose(image)
+                has_alpha = upright.mode in ("RGBA", "LA", "PA")
+                pixels = upright.convert("RGBA" if has_alpha else "RGB")
+                pixels.save(taken, quality=_QUALITY, exif=upright.getexif())
+    except UnidentifiedImageError:
+        raise UserError("no image that can be read") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"damaged: {first_line(error)}") from None
+    return taken
+
+
+def _suffix_for(image: Image.Image) -> str:
+    """What is written anew is lossless unless it was lossy before."""
+    lossless = image.format not in ("JPEG", "MPO", "HEIF", "AVIF", "WEBP")
+    return "png" if lossless or image.mode in ("RGBA", "LA", "PA") else "jpg"
+
+
+def _know_heif() -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
+
+def _size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def _drop_other_sizes(folder: Path, sizes: dict[str, tuple[int, int]]) -> dict[str, str]:
+    """Removes images that are not of the size that most have."""
+    left_out = {}
+    counts = collections.Counter(sizes.values())
+    usual = max(counts, key=counts.__getitem__, default=(0, 0))
+    for name, size in sizes.items():
+        if size != usual:
+            (folder / name).unlink()
+            left_out[name] = (
+                f"{size[0]} x {size[1]} pixels, where most have {usual[0]} x {usual[1]}"
+            )
+    return left_out
+
+
+def _take_masks(source: Path, images: Path, target: Path) -> None:
+    """Copies the mask of each image that has one, as black and white."""
+    masks = {path.stem: path for path in list_images(source)}
+    masks |= {path.name: path for path in list_images(source)}
+    make_folder(target)
+    num_taken = 0
+    for image in list_images(images):
+        path = masks.get(f"{image.name}.png") or masks.get(image.stem)
+        if path is None:
+            continue
+        with Image.open(path) as mask:
+            upright = np.asarray(ImageOps.exif_transpose(mask).convert("L"))
+        width, height = _size_of(image)
+        if upright.shape != (height, width):
+            raise UserError(
+                f"{path}: found {upright.shape[1]} x {upright.shape[0]} pixels, expected {width} x "
+                f"{height} as in {image.name}"
+            )
+        seen = np.where(upright > 127, np.uint8(255), np.uint8(0))
+        Image.fromarray(seen).save(target / f"{image.name}.png")
+        num_taken += 1
+    if not num_taken:
+        raise UserError(f"--masks={source}: found no mask that is named as an image is")
