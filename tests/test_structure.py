@@ -20,6 +20,7 @@ FLOORS = (
         "tfnerf.fingerprint",
     ),
     ("tfnerf.settings", "tfnerf.command_line"),
+    ("tfnerf.formats",),
     ("tfnerf.flags", "tfnerf.geometry", "tfnerf.images", "tfnerf.fields"),
     ("tfnerf.volume", "tfnerf.scenes", "tfnerf.original", "tfnerf.convert_config"),
     ("tfnerf.runs",),

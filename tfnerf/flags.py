@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import typing
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from typing import Any
 from absl import flags
 
 from tfnerf.errors import UserError
+from tfnerf.formats import detect_dataset
 from tfnerf.settings import (
     SECTIONS,
     Config,
@@ -22,6 +24,7 @@ from tfnerf.settings import (
     flag_text,
 )
 
+_log = logging.getLogger(__name__)
 flags.disclaim_key_flags()  # they belong to the command that defines them: its --help lists them
 
 
@@ -116,6 +119,9 @@ def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
 
 def scene_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> SceneSettings:
     """The flags of the scene alone; as `config_from_flags`."""
+    if flag_values.dataset == "auto" and flag_values.data_dir:
+        flag_values["dataset"].value = detect_dataset(Path(_absolute(flag_values.data_dir)))
+        _log.info("%s: read as --dataset=%s", flag_values.data_dir, flag_values.dataset)
     scene: SceneSettings = _section("scene", flag_values)
     data_dir = _absolute(scene.data_dir) if scene.data_dir else ""
     return dataclasses.replace(scene, data_dir=data_dir, ndc=scene.uses_ndc)

@@ -15,8 +15,10 @@ from typing import Any, Literal
 
 from tfnerf.errors import UserError
 
-Dataset = Literal["builtin", "blender", "llff", "deepvoxels", "transforms", "tiny_nerf"]
-"""Each is the name of a module of `tfnerf.scenes`."""
+Dataset = Literal[
+    "auto", "builtin", "blender", "llff", "deepvoxels", "transforms", "colmap", "tiny_nerf"
+]
+"""Each but auto is the name of a module of `tfnerf.scenes`."""
 FieldKind = Literal["mlp", "planes"]
 """Each is the name of a module of `tfnerf.fields`."""
 SamplerKind = Literal["hierarchical", "grid"]
@@ -57,6 +59,7 @@ def _flag(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+_CAPTURES = ("transforms", "colmap")
 _MLP = {"field": ("mlp",)}
 _PLANES = {"field": ("planes",)}
 _HIERARCHICAL = {"sampler": ("hierarchical",)}
@@ -122,7 +125,9 @@ class SceneSettings(_Checked):
     """Which scene to read and how."""
 
     dataset: Dataset = _flag(  # noqa: RUF009 (as the fields below)
-        "builtin", "Format of the scene; builtin is a scene that needs no files."
+        "auto",
+        "Format of the scene; auto: told from the files in data_dir; builtin: a scene that needs "
+        "no files, which auto is without data_dir.",
     )
     data_dir: str = _flag("", "Folder of the scene.")
     shape: str = _flag(
@@ -147,7 +152,7 @@ class SceneSettings(_Checked):
         1,
         "Shrink the images by this factor.",
         at_least=1,
-        only_for={"dataset": ("llff", "transforms")},
+        only_for={"dataset": ("llff", "transforms", "colmap")},
     )
     spherify: bool = _flag(
         False, "The cameras surround the scene and look inwards.", only_for={"dataset": ("llff",)}
@@ -156,12 +161,13 @@ class SceneSettings(_Checked):
         8,
         "Every Nth view is held out for testing, from the first on; 0: none.",
         at_least=0,
-        only_for={"dataset": ("llff", "transforms")},
+        only_for={"dataset": ("llff", "transforms", "colmap")},
     )
     ndc: bool | None = _flag(
         None,
         "Sample in normalised device coordinates; for forward-facing scenes only. "
-        "Default: on for llff without --spherify, off otherwise.",
+        "Default: on for llff without --spherify, and for captures whose cameras look the same way "
+        "and say what they see; off otherwise.",
     )
     near: float | None = _flag(
         None, "Depth where rays begin, in scene units; default: what the data set says.", at_least=0
@@ -174,20 +180,26 @@ class SceneSettings(_Checked):
     )
 
     def __post_init__(self) -> None:
+        if self.dataset == "auto" and not self.data_dir:
+            object.__setattr__(self, "dataset", "builtin")
         super().__post_init__()
         if self.near is not None and self.far is not None and self.near >= self.far:
             raise UserError(f"--near={self.near}: expected less than --far={self.far}")
-        if self.ndc and self.dataset != "llff":
-            raise UserError(f"--ndc: needs --dataset=llff, found --dataset={self.dataset}")
+        if self.ndc and self.dataset not in ("llff", *_CAPTURES):
+            raise UserError(
+                f"--ndc: needs --dataset=llff, transforms or colmap, found --dataset={self.dataset}"
+            )
         if self.ndc and self.spherify:
             raise UserError("--ndc: is for forward-facing scenes, found --spherify")
         if self.uses_ndc and (self.near is not None or self.far is not None):
             raise UserError("--near and --far: rays in NDC go from 0 to 1; give --nondc too")
 
     @property
-    def uses_ndc(self) -> bool:
-        """Whether rays are warped to normalised device coordinates, the default resolved."""
-        return self.dataset == "llff" and not self.spherify if self.ndc is None else self.ndc
+    def uses_ndc(self) -> bool | None:
+        """Whether rays are warped to normalised device coordinates; None: the data says."""
+        if self.ndc is not None or self.dataset in _CAPTURES:
+            return self.ndc
+        return self.dataset == "llff" and not self.spherify
 
 
 @dataclasses.dataclass(frozen=True)

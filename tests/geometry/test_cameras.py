@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tfnerf.geometry.cameras import NDC, Cameras, Rays, distort, undistort
+from tfnerf.geometry.cameras import NDC, Cameras, Rays
+from tfnerf.geometry.lenses import distort, undistort
 from tfnerf.geometry.poses import look_along
 
 

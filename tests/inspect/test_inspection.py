@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from tfnerf.errors import UserError
+from tfnerf.formats import detect_dataset
 from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.paths import orbit_path
 from tfnerf.inspect.findings import Inspection, inspect_scene
 from tfnerf.inspect.matching import Matches, fit, with_flipped_axes, with_more_distortion
 from tfnerf.inspect.picture import draw
-from tfnerf.scenes import Scene, Views, detect_dataset, load_scene
+from tfnerf.scenes import Scene, Views, load_scene
 from tfnerf.settings import SceneSettings
 
 

@@ -335,7 +335,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_dataset_is_refused() -> None:
-    with pytest.raises(UserError, match="--dataset=lego: expected one of builtin, blender"):
+    with pytest.raises(UserError, match="--dataset=lego: expected one of auto, builtin, blender"):
         SceneSettings(dataset="lego")  # type: ignore[arg-type]
 
 
@@ -482,8 +482,8 @@ def test_captures_that_cannot_be_read_are_refused(capture: Path) -> None:
     path = capture / "transforms.json"
     good = json.loads(path.read_text())
     for change, message in (
-        ({"camera_model": "OPENCV_FISHEYE"}, "camera_model is OPENCV_FISHEYE, expected"),
-        ({"k3": 0.1}, "k3 is 0.1, expected 0: undistort"),
+        ({"camera_model": "FOV"}, "camera_model is FOV, expected"),
+        ({"is_fisheye": True}, "p[12] is 0.00[12], expected 0 for a lens that is fisheye"),
         ({"fl_x": -3}, "expected positive numbers"),
         ({"fl_x": "wide"}, "fl_x is 'wide', expected a finite number"),
         ({"fl_x": 10**400}, "fl_x is 1000000.*, expected a finite number"),
@@ -580,7 +580,13 @@ def test_angles_of_view_may_differ_in_x_and_y(capture: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("ftheta_p0", 0.0), ("is_fisheye", True), ("rolling_shutter", [0, 0.1, 0]), ("k4", -0.1)],
+    [
+        ("ftheta_p0", 0.0),
+        ("fisheye_crop_radius", 300.0),
+        ("rolling_shutter", [0, 0.1, 0]),
+        ("distortion_params", [0.1, 0, 0, 0, 0, 0]),
+        ("camera_model", "THIN_PRISM_FISHEYE"),
+    ],
 )
 @pytest.mark.parametrize("in_frames", [False, True])
 @pytest.mark.parametrize("dataset", ["blender", "transforms"])
@@ -600,9 +606,28 @@ def test_keys_that_are_not_used_are_named(
     change_json(path, aabb_scale=4, is_fisheye=False, frames={"sharpness": 3.0})
     load(path.parent, dataset=dataset)
     assert "not used" not in caplog.text
-    change_json(path, test_filenames=["a.png"], frames={"mask_path": "m.png", "time": 0.5})
+    change_json(path, integer_depth_scale=0.001, frames={"depth_path": "d.png", "time": 0.5})
     load(path.parent, dataset=dataset)
-    assert f"{path.name}: not used: mask_path, test_filenames, time" in caplog.text
+    assert f"{path.name}: not used: depth_path, integer_depth_scale, time" in caplog.text
+
+
+def test_split_files_say_by_being_there_what_is_held_out(
+    blender: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    change_json(blender / "transforms_train.json", test_filenames=["a.png"], near=1.0)
+    load(blender, dataset="blender")
+    assert "transforms_train.json: not used: near, test_filenames" in caplog.text
+
+
+def test_split_files_may_have_masks(blender: Path) -> None:
+    mask = np.zeros([8, 10], np.uint8)
+    mask[:4] = 255
+    imageio.imwrite(blender / "m.png", mask)
+    change_json(blender / "transforms_train.json", frames={"mask_path": "m.png"})
+    for half_res, rows in ((False, 4), (True, 2)):
+        masks = load(blender, dataset="blender", half_res=half_res).train.masks
+        assert masks is not None and masks.shape[1:] == ((4, 5) if half_res else (8, 10))
+        assert masks[:, :rows].all() and not masks[:, rows:].any()
 
 
 def rename_images(folder: Path, suffix: str) -> None:

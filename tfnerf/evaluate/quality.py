@@ -45,19 +45,36 @@ Lpips = Callable[[np.ndarray, np.ndarray], float]
 
 
 def measure_view(
-    name: str, image: Image, truth: np.ndarray, lpips: Lpips | None = None
+    views: Views, index: int, image: Image, truth: np.ndarray, lpips: Lpips | None = None
 ) -> ViewQuality:
-    """Compares a rendered view with the colours [H, W, 3] that its camera saw."""
+    """Compares a rendered view with the photograph, where its mask lets it be seen.
+
+    Args:
+      views: of the scene.
+      index: which of them.
+      image: as it was rendered.
+      truth: [H, W, 3], the colours that its camera saw.
+      lpips: measures LPIPS; None: it is not installed.
+    """
+    mask = None if views.masks is None else views.masks[index]
     exact = np.clip(image.rgb, 0, 1)
     saved = (truncated_to_8bit(image.rgb) / 255).astype(np.float32)
-    return ViewQuality(name, _quality(exact, truth, lpips), _quality(saved, truth, lpips))
+    return ViewQuality(
+        views.names[index],
+        _quality(exact, truth, lpips, mask),
+        _quality(saved, truth, lpips, mask),
+    )
 
 
-def _quality(image: np.ndarray, truth: np.ndarray, lpips: Lpips | None) -> Quality:
+def _quality(
+    image: np.ndarray, truth: np.ndarray, lpips: Lpips | None, mask: np.ndarray | None
+) -> Quality:
     nan = float("nan")
+    if mask is not None:  # what is masked is as it should be
+        image = np.where(mask[..., np.newaxis], image, truth)
     return Quality(
-        psnr=psnr(image, truth),
-        ssim=ssim(image, truth) if min(truth.shape[:2]) >= 11 else nan,
+        psnr=psnr(image, truth, mask),
+        ssim=ssim(image, truth, mask) if min(truth.shape[:2]) >= 11 else nan,
         lpips=nan if lpips is None else lpips(image, truth),
     )
 
@@ -78,7 +95,8 @@ def measure_views(
     """
     return [
         measure_view(
-            views.names[index],
+            views,
+            index,
             renderer(views.cameras, index, progress),
             true_colors(scene, views, index),
         )

@@ -75,7 +75,11 @@ def _evaluate(
     run: TrainedRun, split: str, scene: Scene, views: Views, folder: Path, lpips: Lpips | None
 ) -> dict[str, Any]:
     identity = fingerprint(
-        run.renderer(scene).fingerprint, lpips is not None, views.cameras, views.images
+        run.renderer(scene).fingerprint,
+        lpips is not None,
+        views.cameras,
+        views.images,
+        *(() if views.masks is None else (views.masks,)),
     )
     results = _done_before(folder, identity)
     missing = [index for index, name in enumerate(views.names) if name not in results]
@@ -85,7 +89,7 @@ def _evaluate(
         for index in missing:
             image = renderer(views.cameras, index, progress)
             truth = true_colors(scene, views, index)
-            quality = measure_view(views.names[index], image, truth, lpips)
+            quality = measure_view(views, index, image, truth, lpips)
             _write_pictures(folder, quality.name, scene, image, truth)
             results[quality.name] = _flat(quality)
             done = {"fingerprint": identity, "views": list(results.values())}

@@ -4,7 +4,9 @@ A camera looks along its negative z axis, with x to the right and y up (OpenGL);
 [3, 4] holds these axes and the position in world coordinates. Pixels are counted from the top left,
 columns to the right and rows down; pixel (0, 0) covers the square from (0, 0) to (1, 1).
 Ray directions are not normalised: their camera z is -1, so the depth t of the point
-`origin + t * direction` is its distance from the camera plane. N is the number of rays.
+`origin + t * direction` is its distance from the camera plane. Fisheye and equirectangular lenses,
+which look aside and behind, have unit directions, and t is the distance from the camera.
+N is the number of rays.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-_NEWTON_STEPS = 8
+from tfnerf.geometry.lenses import LensKind, directions_through
 
 
 class Rays(NamedTuple):
@@ -35,7 +37,7 @@ class Rays(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Cameras:
-    """Pinhole cameras with lens distortion, V of them, all of one image size.
+    """Cameras with lenses of one kind, V of them, all of one image size.
 
     Inside a graph the arrays may be tensors, and the size scalar tensors.
     """
@@ -47,7 +49,7 @@ class Cameras:
     center: np.ndarray
     """[V, 2] float32, principal point in x and y, pixels."""
     distortion: np.ndarray
-    """[V, 4] float32, k1, k2, p1, p2 of the Brown-Conrady model (OpenCV's)."""
+    """[V, 4 or 8] float32, coefficients of the lens (`tfnerf.geometry.lenses`)."""
     height: int
     """Pixels."""
     width: int
@@ -55,6 +57,7 @@ class Cameras:
     conditions: dict[str, np.ndarray] | None = None
     """What each view was taken under, for example its time: a row [V, ...] per view, by the name of
     the condition; it goes into the rays."""
+    lens: LensKind = "perspective"
 
     @classmethod
     def pinhole(
@@ -120,11 +123,17 @@ class Cameras:
           pixel_centers: through the centres of the pixels, else through their top left corners.
         """
         offset = 0.5 if pixel_centers else 0.0
-        pixels = tf.stack([tf.cast(column, tf.float32), tf.cast(row, tf.float32)], -1) + offset
-        plane = (pixels - tf.gather(self.center, view)) / tf.gather(self.focal, view)
-        if not isinstance(self.distortion, np.ndarray) or self.distortion.any():
-            plane = undistort(plane, tf.gather(self.distortion, view))
-        camera_directions = tf.stack([plane[:, 0], -plane[:, 1], -tf.ones_like(plane[:, 0])], -1)
+        bends = not isinstance(self.distortion, np.ndarray) or self.distortion.any()
+        # Solving for where light came from in 32 bits would move rays by parts of a pixel.
+        dtype = tf.float64 if bends else tf.float32
+
+        def of_rays(values: Any) -> tf.Tensor:
+            return tf.cast(tf.gather(values, view), dtype)
+
+        pixels = tf.stack([tf.cast(column, dtype), tf.cast(row, dtype)], -1) + offset
+        plane = (pixels - of_rays(self.center)) / of_rays(self.focal)
+        distortion = of_rays(self.distortion) if bends else None
+        camera_directions = tf.cast(directions_through(plane, distortion, self.lens), tf.float32)
         pose = tf.gather(self.camera_to_world, view)
         directions = tf.reduce_sum(camera_directions[:, tf.newaxis, :] * pose[:, :, :3], -1)
         viewdirs = directions / tf.norm(directions, axis=-1, keepdims=True)
@@ -164,64 +173,6 @@ class Cameras:
         if self.conditions is None:
             return None
         return {name: part(values) for name, values in self.conditions.items()}
-
-
-def distort(points: tf.Tensor, distortion: tf.Tensor) -> tf.Tensor:
-    """Where the lens moves points of the image plane (Brown 1966, as in OpenCV).
-
-    Args:
-      points: [N, 2], x to the right and y down, divided by the focal length.
-      distortion: [N, 4], k1, k2, p1, p2.
-
-    Returns:
-      [N, 2], in the same frame.
-    """
-    x, y = points[:, 0], points[:, 1]
-    k1, k2, p1, p2 = tf.unstack(distortion, axis=-1)
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * k2)
-    return tf.stack(
-        [
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + 2 * p2 * x * y + p1 * (r2 + 2 * y * y),
-        ],
-        -1,
-    )
-
-
-def undistort(points: tf.Tensor, distortion: tf.Tensor) -> tf.Tensor:
-    """The inverse of `distort`, by Newton's method.
-
-    Args:
-      points: [N, 2], x to the right and y down, divided by the focal length.
-      distortion: [N, 4], k1, k2, p1, p2.
-
-    Returns:
-      [N, 2], in the same frame.
-    """
-    k1, k2, p1, p2 = tf.unstack(distortion, axis=-1)
-    solution = points
-    for _ in range(_NEWTON_STEPS):
-        x, y = solution[:, 0], solution[:, 1]
-        r2 = x * x + y * y
-        radial = 1 + r2 * (k1 + r2 * k2)
-        slope = 2 * (k1 + 2 * k2 * r2)
-        dxdx = radial + slope * x * x + 2 * p1 * y + 6 * p2 * x
-        dydy = radial + slope * y * y + 2 * p2 * x + 6 * p1 * y
-        cross = slope * x * y + 2 * p1 * x + 2 * p2 * y
-        error = distort(solution, distortion) - points
-        determinant = dxdx * dydy - cross * cross
-        solution -= (
-            tf.stack(
-                [
-                    dydy * error[:, 0] - cross * error[:, 1],
-                    dxdx * error[:, 1] - cross * error[:, 0],
-                ],
-                -1,
-            )
-            / determinant[:, tf.newaxis]
-        )
-    return solution
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ def main() -> None:
     from tfnerf.inspect.findings import inspect_scene
     from tfnerf.inspect.picture import draw
     from tfnerf.scenes import load_scene
-    from tfnerf.scenes.transforms import UnknownRangeError
+    from tfnerf.scenes.captures import UnknownRangeError
 
     settings = _settings()
     print(f"{settings.data_dir or 'the built-in scene'}, read as --dataset={settings.dataset}:")
@@ -48,16 +48,11 @@ def main() -> None:
 
 
 def _settings() -> SceneSettings:
-    """The flags, with the data set told from the files if it is not given."""
-    from tfnerf.scenes import detect_dataset
-
-    values = flags.FLAGS
-    if values.data_dir and not values["dataset"].present:
-        folder = Path(values.data_dir).expanduser()
-        values["dataset"].value = detect_dataset(folder)
-        if values.dataset == "llff" and not values["factor"].present:
-            values["factor"].value = _smallest_there(folder)
-    return scene_from_flags()
+    """The flags, and of LLFF's scenes the smallest images if no others are asked for."""
+    settings = scene_from_flags()
+    if settings.dataset == "llff" and not flags.FLAGS["factor"].present:
+        return dataclasses.replace(settings, factor=_smallest_there(Path(settings.data_dir)))
+    return settings
 
 
 def _smallest_there(folder: Path) -> int:

@@ -132,7 +132,9 @@ def with_inverted_poses(cameras: Cameras, scene_to_world: np.ndarray) -> Cameras
 def with_more_distortion(cameras: Cameras, k1: float) -> Cameras:
     """As if the lens bent light more than the file says."""
     return dataclasses.replace(
-        cameras, distortion=cameras.distortion + np.array([k1, 0, 0, 0], np.float32)
+        cameras,
+        distortion=cameras.distortion
+        + k1 * np.eye(1, cameras.distortion.shape[1], dtype=np.float32),
     )
 
 

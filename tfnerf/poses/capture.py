@@ -135,7 +135,7 @@ def _content(model: Model, workplace: Workplace) -> tuple[dict[str, Any], list[d
     written = []
     for frame, pose in zip(frames, poses):
         name = frame["file_path"]
-        one = {"file_path": f"{workplace.images.name}/{name}"}
+        one: dict[str, Any] = {"file_path": f"{workplace.images.name}/{name}"}
         if (workplace.masks / f"{name}.png").is_file():
             one["mask_path"] = f"{workplace.masks.name}/{name}.png"
         one |= {key: scale * frame[key] for key in ("near", "far") if key in frame}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import sqlite3
 import threading
@@ -95,6 +96,7 @@ def _match(workplace: Workplace, gathered: Gathered) -> None:
     count = len(gathered.names)
     options = pycolmap.FeatureMatchingOptions(use_gpu=False)
     pairing: Any
+    match: Any
     if gathered.in_order:
         pairing = pycolmap.SequentialPairingOptions(overlap=_OVERLAP, loop_detection=True)
         num_pairs = count * 2 * _OVERLAP
@@ -153,8 +155,8 @@ def _map(workplace: Workplace, gathered: Gathered) -> list[Found]:
                 workplace.images,
                 workplace.sparse,
                 options,
-                initial_image_pair_callback=lambda: progress(2),
-                next_image_callback=lambda: progress(1),
+                initial_image_pair_callback=functools.partial(_count, progress, 2),
+                next_image_callback=functools.partial(_count, progress, 1),
                 cancellation_token=token,
             )
         )
@@ -166,6 +168,10 @@ def _map(workplace: Workplace, gathered: Gathered) -> list[Found]:
         )
         for number, one in found.items()
     ]
+
+
+def _count(progress: Callable[[int], object], count: int) -> None:
+    progress(count)
 
 
 def _in_background(work: Callable[[pycolmap.CancellationToken], Any]) -> Any:

@@ -6,17 +6,14 @@ import dataclasses
 import importlib
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 from tfnerf.errors import UserError
-from tfnerf.scenes.files import require_folder
 from tfnerf.scenes.scene import Scene, Views, some_pixels, spread, to_colors, true_colors
-from tfnerf.settings import Dataset, SceneSettings
+from tfnerf.settings import SceneSettings
 
 __all__ = [
     "Scene",
     "Views",
-    "detect_dataset",
     "load_scene",
     "some_pixels",
     "spread",
@@ -25,13 +22,6 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-_TELLING_FILES: dict[Dataset, str] = {
-    "blender": "transforms_train.json",
-    "transforms": "transforms.json",
-    "llff": "poses_bounds.npy",
-    "tiny_nerf": "tiny_nerf_data.npz",
-    "deepvoxels": "train/*/intrinsics.txt",
-}
 
 
 def load_scene(settings: SceneSettings, splits: Sequence[str] = ("train", "test")) -> Scene:
@@ -67,21 +57,3 @@ def _warn_of_hidden_colors(scene: Scene, settings: SceneSettings) -> None:
                     settings.data_dir,
                 )
                 return
-
-
-def detect_dataset(data_dir: Path) -> Dataset:
-    """The format of the scene in a folder, told by the names of its files.
-
-    Raises:
-      UserError: it is none that can be told.
-    """
-    if data_dir.suffix == ".npz":
-        return "tiny_nerf"
-    folder = require_folder(data_dir)
-    for name, pattern in _TELLING_FILES.items():
-        if any(folder.glob(pattern)):
-            return name
-    raise UserError(
-        f"{folder}: found none of {', '.join(_TELLING_FILES.values())}: give --dataset, or begin "
-        "with COLMAP (see the README on photographs of your own)"
-    )

@@ -22,6 +22,7 @@ from tfnerf.scenes.files import (
     require_folder,
 )
 from tfnerf.scenes.intrinsics import read_cameras
+from tfnerf.scenes.masks import read_masks
 from tfnerf.scenes.scene import Scene, Views
 from tfnerf.settings import SceneSettings
 
@@ -98,9 +99,11 @@ def _load_split(folder: Path, split: str, settings: SceneSettings) -> Views:
     full_size = images.shape[1:3]
     if settings.half_res:
         images, level = _halve(images, settings, path)
-    cameras = read_cameras(poses, content, frames, images.shape[1:3], path, full_size)
+    size = images.shape[1:3]
+    cameras = read_cameras(poses, content, frames, size, path, full_size, used=["mask_path"])
     indices = skip * np.arange(len(frames))
-    return Views(images, level, cameras, names_of(image_paths), indices)
+    masks = read_masks(folder, frames, image_paths, size)
+    return Views(images, level, cameras, names_of(image_paths), indices, masks)
 
 
 def _halve(images: np.ndarray, settings: SceneSettings, path: Path) -> tuple[np.ndarray, int]:

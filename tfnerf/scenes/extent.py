@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfnerf.geometry.lenses import plane_of
 from tfnerf.scenes.scene import Scene
 
 _NEAR_FRACTION, _FAR_FRACTION = 0.2, 3.0
 """Near and far as multiples of the smallest and the largest distance of a camera."""
 _RESOLUTION = 48
 """Cells along each side when it is looked for what cameras see."""
+_PLACES_ACROSS = 17
+"""Of an image of a lens that is not perspective, that are looked through."""
 _MIN_SHARE = 0.1
 """Of the cameras, that see what belongs to the scene."""
 
@@ -67,11 +70,15 @@ def scene_box(scene: Scene) -> np.ndarray:
 
 
 def _ray_ends(scene: Scene) -> np.ndarray:
-    """Where rays through the corners of all training views begin and end, [P, 3] float64."""
+    """Where rays through the corners of all training views begin and end, [P, 3] float64.
+
+    What a fisheye or a panorama sees farthest aside is not in its corners.
+    """
     cameras = scene.train.cameras
-    rows, columns = (grid.ravel() for grid in np.mgrid[0:2, 0:2])
+    side = 2 if cameras.lens == "perspective" else _PLACES_ACROSS
+    rows, columns = (grid.ravel() / (side - 1) for grid in np.mgrid[0:side, 0:side])
     rows, columns = rows * (cameras.height - 1), columns * (cameras.width - 1)
-    view = np.repeat(np.arange(len(cameras)), 4)
+    view = np.repeat(np.arange(len(cameras)), side * side)
     rays = cameras.rays(
         view,
         np.tile(rows, len(cameras)),
@@ -91,11 +98,10 @@ def _in_sight(scene: Scene, view: int, points: np.ndarray) -> np.ndarray:
     """
     cameras = scene.train.cameras
     pose = cameras.camera_to_world[view].astype(np.float64)
-    x, y, z = ((points - pose[:, 3]) @ pose[:, :3]).T
-    depth = -z
+    seen = (points - pose[:, 3]) @ pose[:, :3]
+    depth = -seen[:, 2] if cameras.lens == "perspective" else np.linalg.norm(seen, axis=-1)
     in_depth = (depth >= scene.near) & (depth <= scene.far)
-    depth = np.maximum(depth, 1e-9)
-    focal, center = cameras.focal[view], cameras.center[view]
-    column, row = center[0] + focal[0] * x / depth, center[1] - focal[1] * y / depth
+    places = cameras.center[view] + cameras.focal[view] * plane_of(seen, cameras.lens)
+    column, row = places.T
     in_image = (column >= 0) & (column <= cameras.width) & (row >= 0) & (row <= cameras.height)
     return in_depth & in_image

@@ -28,6 +28,8 @@ class Views:
     indices: np.ndarray | None = None
     """[V] int, which views of the capture they are; where splits are read apart, which of theirs.
     None becomes 0 to V - 1."""
+    masks: np.ndarray | None = None
+    """[V, H, W] bool, which pixels are trained on and measured; None: all."""
 
     def __post_init__(self) -> None:
         if self.indices is None:
@@ -45,6 +47,7 @@ class Views:
             cameras=self.cameras[indices],
             indices=np.asarray(self.indices)[indices],
             names=tuple(self.names[index] for index in indices),
+            masks=None if self.masks is None else self.masks[indices],
         )
 
 
@@ -135,14 +138,18 @@ def true_colors(scene: Scene, views: Views, index: int) -> np.ndarray:
 
 
 def some_pixels(scene: Scene, views: Views, count: int) -> tuple[Rays, np.ndarray]:
-    """Rays through pixels spread over all of some views.
+    """Rays through pixels spread over all of some views that no mask covers.
 
     Returns:
       The rays [N], and the colours [N, 3] that they should have.
     """
     cameras = views.cameras
     height, width = cameras.height, cameras.width
-    chosen = np.linspace(0, len(views) * height * width - 1, count).astype(np.int64)
+    if views.masks is None:
+        chosen = np.linspace(0, len(views) * height * width - 1, count).astype(np.int64)
+    else:
+        counting = np.flatnonzero(views.masks)
+        chosen = counting[np.linspace(0, len(counting) - 1, count).astype(np.int64)]
     view, row, column = np.unravel_index(chosen, (len(views), height, width))
     rays = cameras.rays(view, row, column, pixel_centers=scene.pixel_centers)
     pixels = views.images[view, row, column]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfnerf.errors import UserError
@@ -32,6 +33,14 @@ def all_pixels(views: Views) -> tf.Tensor:
     """
     with tf.device("CPU:0"):
         return tf.constant(views.images.reshape([-1, views.images.shape[-1]]))
+
+
+def _counting_pixels(views: Views) -> tf.Tensor | None:
+    """Indices [P] int64 of the pixels that no mask covers; None: all."""
+    if views.masks is None:
+        return None
+    with tf.device("CPU:0"):
+        return tf.constant(np.flatnonzero(views.masks), tf.int64)
 
 
 class TrainingBatches:
@@ -90,7 +99,10 @@ class TrainingBatches:
                     f"{drawn}: expected at most the {num_pixels} pixels of a training image"
                     f"{' centre' if training.center_crop_steps else ''}"
                 )
+            if views.masks is not None:
+                raise UserError("--batching=one_image: masks need --batching=all_images")
         self.pixels = all_pixels(views) if pixels is None else pixels
+        self._counting = _counting_pixels(views)
 
     def __call__(self, step: tf.Tensor, first: tf.Tensor, count: int) -> Batch:
         """Part of the batch of a step.
@@ -122,9 +134,14 @@ class TrainingBatches:
         """View, row and column [N] of rays from all images, each once before any comes again."""
         height, width = self._whole[2:]
         num_pixels = len(self._scene.train) * height * width
+        if self._counting is not None:
+            num_pixels = len(self._counting)
         index = step * self.size - self._skipped + places
         key = permutation_key(self._training.seed, index // num_pixels)
         pixel = permute(index % num_pixels, num_pixels, key)
+        if self._counting is not None:
+            with tf.device("CPU:0"):
+                pixel = tf.gather(self._counting, pixel)
         return pixel // (height * width), pixel // width % height, pixel % width
 
     def _in_one_image(self, step: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, ...]:

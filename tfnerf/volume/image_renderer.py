@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfnerf.errors import UserError
 from tfnerf.fields.field import Conditions
 from tfnerf.geometry.cameras import Cameras, Rays
+from tfnerf.geometry.lenses import LensKind
 from tfnerf.settings import RenderSettings
 from tfnerf.volume.devices import picture_rays_per_chunk, uses_xla
 from tfnerf.volume.scene_renderer import SceneRenderer
@@ -45,6 +46,8 @@ class _View(NamedTuple):
     height: tf.Tensor
     width: tf.Tensor
     conditions: Conditions | None
+    lens: LensKind
+    """No tensor: each kind is compiled apart."""
 
 
 class ImageRenderer:
@@ -195,7 +198,7 @@ class ImageRenderer:
 def _as_tensors(cameras: Cameras, view: int) -> _View:
     one = cameras[view : view + 1]
     tensors: _View = tf.nest.map_structure(
-        lambda value: None if value is None else tf.constant(value),
+        lambda value: value if value is None or isinstance(value, str) else tf.constant(value),
         _View(
             one.camera_to_world,
             one.focal,
@@ -204,6 +207,7 @@ def _as_tensors(cameras: Cameras, view: int) -> _View:
             one.height,
             one.width,
             one.conditions,
+            one.lens,
         ),
     )
     return tensors

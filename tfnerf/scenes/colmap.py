@@ -1,0 +1,58 @@
+"""COLMAP projects as they lie: a model in sparse/0 or thereabouts, images beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfnerf.errors import UserError
+from tfnerf.geometry.poses import to_4x4, transformed, upright
+from tfnerf.scenes.captures import Frames, load_capture
+from tfnerf.scenes.colmap_model import find_model, read_model
+from tfnerf.scenes.files import read_images, require_folder
+from tfnerf.scenes.scene import Scene
+from tfnerf.scenes.transforms import frames_with_images
+from tfnerf.settings import SceneSettings
+
+
+def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
+    """Reads the project; every Nth view is held out, images of `images_<factor>` are taken."""
+    folder = require_folder(Path(settings.data_dir))
+    model_folder = find_model(folder)
+    if model_folder is None:
+        raise UserError(f"{folder}: found no cameras.bin or cameras.txt, here or in sparse/0")
+    model = read_model(model_folder)
+    path = next(path for path in model_folder.glob("images.*") if path.suffix in (".bin", ".txt"))
+    image_folder, factor = _image_folder(folder, settings.factor)
+    frames, image_paths = frames_with_images(model.content["frames"], image_folder, path)
+    poses = np.array([frame["transform_matrix"] for frame in frames])[:, :3]
+    up = upright(poses)
+    turned = [
+        {**frame, "transform_matrix": pose.tolist()}
+        for frame, pose in zip(frames, to_4x4(transformed(up, poses)))
+    ]
+    scene = load_capture(
+        Frames(path, {}, turned, image_paths),
+        settings,
+        splits,
+        images=read_images(image_paths, factor),
+    )
+    return _of_project(scene, folder, up)
+
+
+def _of_project(scene: Scene, folder: Path, up: np.ndarray) -> Scene:
+    """A scene whose world is that of the project, before it was turned upright."""
+    return dataclasses.replace(
+        scene, name=folder.name, scene_to_world=np.linalg.inv(up) @ scene.scene_to_world
+    )
+
+
+def _image_folder(folder: Path, factor: int) -> tuple[Path, int]:
+    """Where the images are, and by how much they have to be shrunk still."""
+    shrunken = folder / f"images_{factor}"
+    if factor > 1 and shrunken.is_dir():
+        return shrunken, 1
+    return (folder / "images" if (folder / "images").is_dir() else folder), factor
