@@ -62,13 +62,16 @@ def main() -> None:
         num_fine_samples=_NUM_FINE_SAMPLES.value,
         dtype=_DTYPE.value,
     )
-    _log.info(
-        "%s: PSNR %.2f dB, %+.2f dB against the run (on some %s pixels)",
-        exported.path,
-        exported.psnr,
-        exported.psnr - exported.psnr_in_training,
-        "held-out" if exported.on_held_out else "training",
-    )
+    if exported.psnr is None or exported.psnr_in_training is None:
+        _log.info("%s", exported.path)
+    else:
+        _log.info(
+            "%s: PSNR %.2f dB, %+.2f dB against the run (on some %s pixels)",
+            exported.path,
+            exported.psnr,
+            exported.psnr - exported.psnr_in_training,
+            "held-out" if exported.on_held_out else "training",
+        )
     if _KEEP.value:
         for path in remove_old_versions(model_base_path, _KEEP.value, exported.path):
             _log.info("removed %s", path)

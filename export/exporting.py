@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +21,11 @@ from tfnerf.evaluate.grid_cost import measure_cost
 from tfnerf.evaluate.metrics import psnr_of
 from tfnerf.fields.model import NeRF, make_model
 from tfnerf.runs.trained import TrainedRun
-from tfnerf.scenes import some_pixels
+from tfnerf.scenes import Scene, some_pixels
 from tfnerf.settings import RenderSettings
 from tfnerf.volume.scene_renderer import SceneRenderer
 
+_log = logging.getLogger("tfnerf.export")
 DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16, "float16": tf.float16}
 _NUM_RAYS = 2048
 """Rays that an export is compared on."""
@@ -33,9 +35,10 @@ class Export(NamedTuple):
     """A version, and what it costs in quality."""
 
     path: Path
-    psnr: float
-    """dB, of some pixels of the views that were held out (of training views where none were)."""
-    psnr_in_training: float
+    psnr: float | None
+    """dB, of some pixels of the views that were held out (of training views where none were); None
+    without photographs."""
+    psnr_in_training: float | None
     """The same with the weights and the sampling of the run."""
     on_held_out: bool
     """Whether any views were held out."""
@@ -65,7 +68,7 @@ def export(
     Raises:
       UserError: the version is there, it cannot be written, or it does not answer as it should.
     """
-    scene = run.scene()
+    scene = _scene(run)
     settings = _settings(run.config.rendering, num_coarse_samples, num_fine_samples)
     renderer = SceneRenderer.of(scene, _as_served(run, settings, DTYPES[dtype]), settings)
     views = scene.held_out or scene.train
@@ -81,14 +84,22 @@ def export(
         except tf.errors.OpError as error:
             raise UserError(f"{folder}: cannot be written: {first_line(error)}") from None
         check_version(folder, renderer, scene, rays)
-    after = render_in_process(renderer, scene, rays)["rgb"]
-    before = render_in_process(run.renderer(scene), scene, rays)["rgb"]
-    return Export(
-        model_base_path / str(version),
-        _psnr(after, truth),
-        _psnr(before, truth),
-        on_held_out=scene.held_out is not None,
+    after, before = (
+        None if truth is None else _psnr(render_in_process(each, scene, rays)["rgb"], truth)
+        for each in (renderer, run.renderer(scene))
     )
+    return Export(
+        model_base_path / str(version), after, before, on_held_out=scene.held_out is not None
+    )
+
+
+def _scene(run: TrainedRun) -> Scene:
+    """That of a run, without photographs where these are not there any more."""
+    folder = run.config.scene.data_dir
+    if folder and not Path(folder).exists() and run.folder.scene.is_file():
+        _log.warning("%s: not there any more, so quality is not measured", folder)
+        return run.scene_without_images()
+    return run.scene()
 
 
 def _settings(

@@ -98,7 +98,7 @@ def test_the_published_settings() -> None:
         ),
         (
             lambda: SceneSettings(dataset="blender", factor=2),
-            "--factor: means something for --dataset=llff or transforms only",
+            "--factor: means something for --dataset=llff or transforms or colmap only",
         ),
         (lambda: RenderSettings(num_coarse_samples=2), "expected at least 3 to resample from"),
         (lambda: TrainingSettings(seed=2**32), "--seed=4294967296: expected at most 4294967295"),

@@ -21,6 +21,7 @@ from tfnerf.settings import Config, NetworkSettings
 
 if TYPE_CHECKING:
     from tfnerf.fields.model import NeRF
+    from tfnerf.scenes import Scene
 
 _log = logging.getLogger("tfnerf.import_weights")
 _COARSE = flags.DEFINE_string("coarse", None, "model_NNNNNN.npy", required=True)
@@ -47,12 +48,12 @@ def main() -> None:
     if len(set(shapes)) > 1:
         raise UserError(f"{paths[1]}: found a network of another shape than in {paths[0]}")
     config = dataclasses.replace(config, network=_agreeing(shapes[0]))
-    load_scene(config.scene)  # so that a mistake shows now
+    scene = load_scene(config.scene)
     model = make_model(config)
     for network, arrays in zip((model.coarse, model.final), weights):
         network.set_weights(arrays)
     step = _step_of(paths)
-    _write_run(config, model, step)
+    _write_run(config, model, step, scene)
     _log.info("weights of step %d: %s", step, RunFolder.of(config).path)
 
 
@@ -80,7 +81,7 @@ def _step_of(paths: list[Path]) -> int:
     return steps.pop() if steps else 0
 
 
-def _write_run(config: Config, model: NeRF, step: int) -> None:
+def _write_run(config: Config, model: NeRF, step: int, scene: Scene) -> None:
     """A run folder as training leaves it, Adam at its start."""
     from tfnerf.runs.begin import begin_run
     from tfnerf.runs.checkpoints import Checkpoints, list_checkpoints
@@ -92,7 +93,7 @@ def _write_run(config: Config, model: NeRF, step: int) -> None:
         raise UserError(f"{folder.path}: found a run there; give another --experiment")
     optimizer = GroupedAdam(model.rate_groups(), config.training)
     optimizer.start_at(step)
-    begin_run(config, folder)
+    begin_run(config, folder, scene)
     variables = {"model": model.variables, "optimizer": optimizer.variables}
     Checkpoints(folder.checkpoints).save(step, variables, keep=1)
 

@@ -129,7 +129,7 @@ class SceneSettings(_Checked):
         "Format of the scene; auto: told from the files in data_dir; builtin: a scene that needs "
         "no files, which auto is without data_dir.",
     )
-    data_dir: str = _flag("", "Folder of the scene.")
+    data_dir: str = _flag("", "Folder of the scene.", changeable=True)
     shape: str = _flag(
         "greek", "Which object of the data set.", only_for={"dataset": ("deepvoxels",)}
     )

@@ -47,12 +47,13 @@ def measure_cost(run: TrainedRun, scene: Scene, views: Views) -> GridCost | None
       views: of the scene, best such that were held out.
 
     Returns:
-      None if it was given none after its training.
+      None if it was given none after its training, or the views came without photographs.
     """
-    if run.as_trained is None:
+    if run.as_trained is None or not views.has_images:
         return None
     exact, fast = run.as_trained.renderer(scene), run.renderer(scene)
     rays, truth = some_pixels(scene, views, _NUM_RAYS)
+    assert truth is not None  # there are photographs
     exact_rgb, exact_seconds = _timed(lambda some: exact.render(some).final.rgb, rays)
     fast_rgb, fast_seconds = _timed(lambda some: fast.render(some).final.rgb, rays)
     seen, _ = _timed(lambda some: _weight_in_grid(exact, fast, some), rays)

@@ -49,7 +49,7 @@ def main() -> None:
     from tfnerf.runs.trained import TrainedRun
 
     run = TrainedRun.load(**run_arguments())
-    scene = run.scene(["train"])
+    scene = run.scene_without_images()
     mesh = build_mesh(
         run.renderer(scene),
         scene,

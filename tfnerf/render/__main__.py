@@ -65,7 +65,8 @@ def main() -> None:
     from tfnerf.runs.trained import TrainedRun
 
     run = TrainedRun.load(**run_arguments())
-    scene = run.scene(["train", "val" if _CAMERA_PATH.value == "val" else "test"])
+    on_val = _CAMERA_PATH.value == "val"
+    scene = run.scene(["train", "val"]) if on_val else run.scene_without_images()
     name, cameras = _name_and_cameras(scene, run.config.scene)
     if _FROZEN_CAMERA.value and not run.config.network.use_viewdirs:
         raise UserError(f"--frozen_camera: {run.folder.path} was trained without view directions")

@@ -13,17 +13,21 @@ from tfnerf.files import make_folder, write_file
 from tfnerf.flags import read_flagfile, to_flagfile
 from tfnerf.runs.checkpoints import list_checkpoints, step_of
 from tfnerf.runs.folder import RunFolder
+from tfnerf.runs.scene_record import check_same, write_record
+from tfnerf.scenes import Scene
 from tfnerf.settings import Config, flag_settings, flag_text
 
 
-def begin_run(config: Config, folder: RunFolder) -> None:
+def begin_run(config: Config, folder: RunFolder, scene: Scene) -> None:
     """Makes the folder of a run, or checks that the run in it can go on, and writes its flags.
+
+    The scene that it is trained on is written beside them.
 
     Before the first checkpoint there is nothing to lose, and any flags may be given.
 
     Raises:
-      UserError: the folder cannot be written, is in use, holds a run with other flags or with more
-        steps, or holds something else.
+      UserError: the folder cannot be written, is in use, holds a run with other flags, on another
+        scene or with more steps, or holds something else.
     """
     _check_no_stranger(folder)
     text = to_flagfile(config)
@@ -33,6 +37,7 @@ def begin_run(config: Config, folder: RunFolder) -> None:
     if saved:
         before = read_flagfile(folder.flags)
         check_resumable(config, before, folder.flags)
+        _check_scene(config, before, folder, scene)
         if step_of(saved[-1]) > config.training.num_steps:
             raise UserError(
                 f"--num_steps={config.training.num_steps}: the run in {folder.path} has done "
@@ -40,6 +45,8 @@ def begin_run(config: Config, folder: RunFolder) -> None:
             )
         if to_flagfile(before) == text:
             return
+    else:
+        write_record(folder.scene, scene)
     write_file(folder.flags, _header() + text)
     make_folder(folder.renders)
 
@@ -58,6 +65,20 @@ def check_resumable(config: Config, before: Config, path: Path) -> None:
                 f"--{name}={flag_text(now)}: the run in {path.parent} began with "
                 f"--{name}={flag_text(then)}; give that, or another --experiment"
             )
+
+
+def _check_scene(config: Config, before: Config, folder: RunFolder, scene: Scene) -> None:
+    """Raises UserError if a run would go on with another scene than it began with."""
+    now, then = config.scene.data_dir, before.scene.data_dir
+    if folder.scene.is_file():
+        check_same(scene, folder.scene, now)
+    elif now != then:
+        raise UserError(
+            f"--data_dir={now}: the run in {folder.path} began with --data_dir={then}, and has no "
+            f"{folder.scene.name} to compare with; give that, or another --experiment"
+        )
+    else:  # of a version that wrote none
+        write_record(folder.scene, scene)
 
 
 def _check_no_stranger(folder: RunFolder) -> None:

@@ -19,6 +19,7 @@ class RunFolder:
     Attributes:
       path: the folder.
       flags: the flagfile that repeats the run.
+      scene: scene.json, the scene that it was trained on, without photographs.
       checkpoints: folder of checkpoints.
       tensorboard: folder of event files.
       metrics_log: metrics.jsonl, one JSON object per line.
@@ -29,6 +30,7 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = path
         self.flags = path / "flags.txt"
+        self.scene = path / "scene.json"
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
         self.metrics_log = path / "metrics.jsonl"

@@ -12,6 +12,7 @@ from tfnerf.flags import read_flagfile
 from tfnerf.runs.checkpoints import Checkpoints, Variables
 from tfnerf.runs.folder import RunFolder
 from tfnerf.runs.on_grid import config_on_grid, model_on_grid
+from tfnerf.runs.scene_record import check_same, read_record
 from tfnerf.scenes import Scene, load_scene
 from tfnerf.settings import Config, SamplerKind
 from tfnerf.volume.devices import all_devices
@@ -90,12 +91,24 @@ class TrainedRun:
                 "has no coarse network"
             )
         config = config_on_grid(self.config, num_samples)
-        model = model_on_grid(self.model, self.scene(["train"]), config, self.step)
+        model = model_on_grid(self.model, self.scene_without_images(), config, self.step)
         return dataclasses.replace(self, config=config, model=model, as_trained=self)
 
     def scene(self, splits: Sequence[str] = ("train", "test")) -> Scene:
         """The scene that it was trained on; UserError if that is gone or changed."""
-        return load_scene(self.config.scene, splits)
+        scene = load_scene(self.config.scene, splits)
+        if self.folder.scene.is_file():
+            check_same(scene, self.folder.scene, self.config.scene.data_dir)
+        return scene
+
+    def scene_without_images(self) -> Scene:
+        """The same without the photographs, which need not be there any more.
+
+        Runs of versions that kept no record of it need them.
+        """
+        if self.folder.scene.is_file():
+            return read_record(self.folder.scene)
+        return self.scene()
 
     def renderer(self, scene: Scene) -> SceneRenderer:
         """Renders rays and points of the scene."""

@@ -19,7 +19,8 @@ class Views:
     """Images and the cameras that took them."""
 
     images: np.ndarray
-    """[V, H, W, 3 or 4], unsigned integers; the fourth channel is alpha, not premultiplied."""
+    """[V, H, W, 3 or 4], unsigned integers; the fourth channel is alpha, not premultiplied.
+    [V, 0, 0, 3] where cameras are all that is known."""
     white_level: int
     """The integer that stands for 1 in `images`."""
     cameras: Cameras
@@ -37,6 +38,11 @@ class Views:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there are photographs, and not cameras alone."""
+        return self.images.size > 0
 
     def select(self, indices: Sequence[int] | np.ndarray) -> Views:
         """Some of the views, in the given order."""
@@ -137,11 +143,12 @@ def true_colors(scene: Scene, views: Views, index: int) -> np.ndarray:
     return np.asarray(to_colors(pixels, views.white_level, white_background=scene.white_background))
 
 
-def some_pixels(scene: Scene, views: Views, count: int) -> tuple[Rays, np.ndarray]:
+def some_pixels(scene: Scene, views: Views, count: int) -> tuple[Rays, np.ndarray | None]:
     """Rays through pixels spread over all of some views that no mask covers.
 
     Returns:
-      The rays [N], and the colours [N, 3] that they should have.
+      The rays [N], and the colours [N, 3] that they should have; None where the views came without
+      photographs.
     """
     cameras = views.cameras
     height, width = cameras.height, cameras.width
@@ -152,6 +159,8 @@ def some_pixels(scene: Scene, views: Views, count: int) -> tuple[Rays, np.ndarra
         chosen = counting[np.linspace(0, len(counting) - 1, count).astype(np.int64)]
     view, row, column = np.unravel_index(chosen, (len(views), height, width))
     rays = cameras.rays(view, row, column, pixel_centers=scene.pixel_centers)
+    if not views.has_images:
+        return rays, None
     pixels = views.images[view, row, column]
     colors = to_colors(pixels, views.white_level, white_background=scene.white_background)
     return rays, colors.numpy()

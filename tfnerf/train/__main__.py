@@ -28,9 +28,10 @@ def main() -> int:
 
     strategy = make_strategy(config.training.distribution)
     scene = load_scene(config.scene)
+    config = config.replaced(ndc=scene.ndc is not None)  # so that the run says what it did
     folder = RunFolder.of(config)
     if is_chief(strategy):
-        begin_run(config, folder)
+        begin_run(config, folder, scene)
     views = scene.train
     _log.info(
         "%s: %d training views of %d x %d pixels, near %g, far %g; %d device(s); run folder %s",
