@@ -75,7 +75,8 @@ def render_in_process(renderer: SceneRenderer, scene: Scene, rays: Rays) -> dict
     """The same rays without an export.
 
     Returns:
-      rgb [N, 3], depth, disparity and opacity [N], in world units (in NDC for scenes in NDC).
+      rgb [N, 3], depth, disparity and opacity [N], in world units (in NDC for scenes in NDC), and
+      world_depth [N].
     """
     final = renderer.render(rays).final
     return {
@@ -83,6 +84,7 @@ def render_in_process(renderer: SceneRenderer, scene: Scene, rays: Rays) -> dict
         "depth": final.depth.numpy() * scene.depth_scale,
         "disparity": final.disparity.numpy() / scene.depth_scale,
         "opacity": final.opacity.numpy(),
+        "world_depth": renderer.scene_depth(rays, final).numpy() * scene.world_scale,
     }
 
 

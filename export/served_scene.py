@@ -88,7 +88,9 @@ class ServedScene(tf.Module):
           **conditions: of each ray.
 
         Returns:
-          rgb [N, 3], depth [N] (in NDC for scenes in NDC), disparity [N], opacity [N], all float32.
+          rgb [N, 3], depth [N] (in NDC for scenes in NDC), disparity [N], opacity [N], world_depth
+          [N] (the mean depth of what is seen, in world units whatever the scene; 0 where little is
+          seen), all float32.
         """
 
         def render_chunk(
@@ -160,11 +162,13 @@ class ServedScene(tf.Module):
         scale = self._scene.depth_scale
         with self._own_variables():
             final = self._renderer.render(rays).final
+        world_depth = self._renderer.scene_depth(rays, final) * self._scene.world_scale
         return {
             "rgb": final.rgb,
             "depth": final.depth * scale,
             "disparity": final.disparity / scale,
             "opacity": final.opacity,
+            "world_depth": world_depth,
         }
 
     def _render_one(

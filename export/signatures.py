@@ -51,6 +51,7 @@ RENDERED = (
     Tensor("depth"),
     Tensor("disparity"),
     Tensor("opacity"),
+    Tensor("world_depth"),
 )
 """What rendering answers for rays."""
 

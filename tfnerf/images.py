@@ -52,6 +52,21 @@ def sharpness(gray: np.ndarray) -> float:
     return float((neighbours - 4 * inner).var())
 
 
+def write_depth(path: Path, depth: np.ndarray, per_level: float) -> None:
+    """Writes depths [H, W] as `path`.npy, float32, and `path`.png, 16 bits.
+
+    Args:
+      path: but for the suffix.
+      depth: at least 0; 0 stands for nothing.
+      per_level: what one level of the PNG stands for; what is farther than 65535 of them is 65535.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, depth.astype(np.float32), allow_pickle=False)
+    write_file(path.with_name(f"{path.name}.npy"), buffer.getvalue())
+    levels = np.clip(np.rint(depth / per_level), 0, 65535).astype(np.uint16)
+    write_png(path.with_name(f"{path.name}.png"), levels)
+
+
 def opaque_depth(depth: np.ndarray, opacity: np.ndarray, far: float) -> np.ndarray:
     """Depths [H, W] before a backdrop: what is transparent shows the far plane."""
     return depth + (1 - opacity) * far

@@ -93,6 +93,19 @@ def test_metrics_equal_an_independent_computation(
         assert mean == pytest.approx(np.mean([view[name] for view in content["views"]]))
 
 
+def test_depths_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
+    run = TrainedRun.load(str(make_run(tmp_path / "run")))
+    evaluate_split(run, "test")
+    folder = tmp_path / "run" / "eval" / "test" / "world_depth"
+    assert not folder.exists()
+    content = evaluate_split(run, "test", world_depth=True)
+    assert content["world_depth_per_level"] > 0
+    for view in content["views"]:
+        depth = np.load(folder / f"{view['name']}.npy")
+        levels = imageio.imread(folder / f"{view['name']}.png")
+        assert depth.shape == levels.shape
+
+
 def times(folder: Path) -> dict[str, int]:
     return {
         str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.png")

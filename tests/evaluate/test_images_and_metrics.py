@@ -56,7 +56,7 @@ def test_nothing_is_as_dark_as_the_far_plane() -> None:
     scene = small_scene(1, 2, 2)
     zeros = np.zeros([2, 2], np.float32)
     opacity = np.float32([[1, 0], [0, 0]])
-    image = Image(np.zeros([2, 2, 3], np.float32), 2 * opacity, zeros, opacity)
+    image = Image(np.zeros([2, 2, 3], np.float32), 2 * opacity, zeros, opacity, zeros)
     sheet = held_out_sheet(scene, image, np.zeros([2, 2, 3], np.float32)).astype(int)
     depth = sheet[2:, :2].sum(-1)
     assert depth[0, 0] > depth[0, 1] == depth[1, 1]
@@ -96,3 +96,20 @@ def test_ssim_equals_its_definition(rng: np.random.Generator) -> None:
     assert math.isclose(ssim(a, a), 1, abs_tol=1e-6)
     with pytest.raises(ValueError, match="at least 11 x 11"):
         ssim(a[:10], b[:10])
+
+
+def test_masked_pixels_are_not_measured(rng: np.random.Generator) -> None:
+    """Whatever is wrong behind a mask, PSNR and SSIM are those of the rest."""
+    truth = rng.uniform(size=[40, 50, 3]).astype(np.float32)
+    image = np.clip(truth + rng.normal(0, 0.05, truth.shape), 0, 1).astype(np.float32)
+    mask = np.ones([40, 50], bool)
+    mask[:, 30:] = False
+    wrong = image.copy()
+    wrong[~mask] = 1 - truth[~mask]
+    assert psnr(wrong, truth, mask) == pytest.approx(psnr(image[:, :30], truth[:, :30]), abs=1e-6)
+    filled = np.where(mask[..., None], image, truth)
+    # Windows that reach behind the mask see there what should be there.
+    by_window = ssim(filled[:, :40], truth[:, :40], mask[:, :40])
+    assert by_window == pytest.approx(ssim(filled, truth, mask))
+    assert by_window > ssim(image[:, :30], truth[:, :30])
+    assert np.isnan(ssim(image, truth, np.zeros_like(mask)))

@@ -153,6 +153,7 @@ def test_no_rays_are_answered_with_none(exported: tuple) -> None:
         "depth": (0,),
         "disparity": (0,),
         "opacity": (0,),
+        "world_depth": (0,),
     }
 
 

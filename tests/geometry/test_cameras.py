@@ -111,3 +111,17 @@ def test_resized_cameras_see_the_same() -> None:
     np.testing.assert_allclose(one.directions, other.directions, rtol=1e-6)
     tiny = cameras.resized(1e-3)
     assert (tiny.height, tiny.width) == (1, 1)
+
+
+def test_depths_in_ndc_are_depths_in_the_world(rng: np.random.Generator) -> None:
+    """Points at known depths along rays, warped: how far along the warped ray they are tells."""
+    ndc = NDC(height=20, width=30, focal=25.0, near=1.0)
+    origins = rng.uniform(-0.3, 0.3, [50, 3]).astype(np.float32)
+    directions = np.concatenate([rng.uniform(-0.5, 0.5, [50, 2]), -np.ones([50, 1])], -1)
+    depths = rng.uniform(1.4, 30, 50)
+    rays = Rays(tf.constant(origins), tf.constant(directions, tf.float32), tf.constant(origins))
+    warped = ndc.warp(rays)
+    points = ndc.warp_points(tf.constant(origins + depths[:, None] * directions, tf.float32))
+    along = (points - warped.origins)[:, 2] / warped.directions[:, 2]
+    np.testing.assert_allclose(ndc.depths(rays, along), depths, rtol=2e-4)
+    assert np.isfinite(ndc.depths(rays, tf.ones(50))).all()

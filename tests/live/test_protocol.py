@@ -63,7 +63,13 @@ def test_rays_are_rendered(served: Served) -> None:
     response = predict(served, RAYS)
     outputs = outputs_of(response)
     shapes = {name: value.shape for name, value in outputs.items()}
-    assert shapes == {"rgb": (7, 3), "depth": (7,), "disparity": (7,), "opacity": (7,)}
+    assert shapes == {
+        "rgb": (7, 3),
+        "depth": (7,),
+        "disparity": (7,),
+        "opacity": (7,),
+        "world_depth": (7,),
+    }
     assert all(np.isfinite(value).all() for value in outputs.values())
     assert response.model_spec.name == served.model
     assert response.model_spec.version.value >= 1

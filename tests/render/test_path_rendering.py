@@ -148,7 +148,7 @@ def test_straight_alpha_composites_to_the_colours(
     opacity = rng.uniform(0.1, 1, [4, 5]).astype(np.float32)
     color = rng.uniform(0, 1, [4, 5, 3]).astype(np.float32)
     rgb = color * opacity[..., None] + (1 - opacity[..., None]) * white_background
-    image = Image(rgb, opacity, opacity, opacity)
+    image = Image(rgb, *[opacity] * 4)
     rgba = straight_alpha(image, white_background=white_background)
     np.testing.assert_allclose(rgba[..., :3], color, atol=1e-5)
     np.testing.assert_array_equal(rgba[..., 3], opacity)
@@ -194,3 +194,21 @@ def test_keyframes_that_are_none_are_refused(frames: object, message: str, tmp_p
     path.write_text(json.dumps({"frames": frames}))
     with pytest.raises(UserError, match=message):
         read_keyframes(path)
+
+
+def test_depths_are_written_as_numbers_in_world_units(
+    renderer: ImageRenderer, scene: Scene, cameras: Cameras, tmp_path: Path
+) -> None:
+    render(renderer, scene, cameras, tmp_path)
+    render(renderer, scene, cameras, tmp_path, world_depth=True)
+    per_level = json.loads((tmp_path / "path.json").read_text())["world_depth_per_level"]
+    for index in range(NUM_FRAMES):
+        image = renderer(cameras, index)
+        depth = np.load(tmp_path / "world_depth" / f"{index:04d}.npy")
+        seen = image.opacity > 0.5
+        # The world of this scene has units of half a scene unit.
+        np.testing.assert_allclose(depth[seen], 2 * (image.depth / image.opacity)[seen], rtol=1e-5)
+        assert (depth[~seen] == 0).all()
+        levels = imageio.imread(tmp_path / "world_depth" / f"{index:04d}.png")
+        assert levels.dtype == np.uint16
+        np.testing.assert_allclose(levels * per_level, depth, atol=0.51 * per_level)

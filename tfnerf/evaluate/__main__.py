@@ -23,6 +23,9 @@ from tfnerf.flags import define_run_flags, read_flagfile, run_arguments
 
 _log = logging.getLogger("tfnerf.evaluate")
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "val", "test"], "Which views.")
+_WORLD_DEPTH = flags.DEFINE_bool(
+    "world_depth", False, "Write depths in world units too, as numbers: NPY and 16-bit PNG."
+)
 _COMPARE = flags.DEFINE_list(
     "compare", [], "Instead: one table of these run folders, which were evaluated before."
 )
@@ -46,7 +49,7 @@ def _evaluate() -> None:
     from tfnerf.runs.trained import TrainedRun
 
     run = TrainedRun.load(**run_arguments())
-    evaluation = evaluate_split(run, _SPLIT.value, load_lpips())
+    evaluation = evaluate_split(run, _SPLIT.value, load_lpips(), world_depth=_WORLD_DEPTH.value)
     print(result_table(run.config, evaluation, _TABLE_FORMAT.value))
     _log.info("%s", difference_note(run.config, evaluation))
     _log.info("pictures and metrics.json: %s", run.folder.eval / _SPLIT.value)

@@ -26,6 +26,7 @@ from tfnerf.images import (
     color_map,
     opaque_depth,
     truncated_to_8bit,
+    write_depth,
     write_png,
 )
 from tfnerf.progress import progress_bar
@@ -35,12 +36,16 @@ from tfnerf.scenes import Scene, Views, true_colors
 from tfnerf.volume.image_renderer import Image
 
 _log = logging.getLogger(__name__)
+WORLD_DEPTH = "world_depth"
+"""Folder of depths as numbers."""
 _FINISHED, _UNFINISHED = "metrics.json", ".unfinished.json"
 _MAX_ERROR = 0.25
 """The error that the brightest colour of an error map stands for."""
 
 
-def evaluate_split(run: TrainedRun, split: str, lpips: Lpips | None = None) -> dict[str, Any]:
+def evaluate_split(
+    run: TrainedRun, split: str, lpips: Lpips | None = None, *, world_depth: bool = False
+) -> dict[str, Any]:
     """Renders and measures all views of a split into `eval/<split>/` of the run folder.
 
     Each view becomes `<name>.png` (truncated to 8 bits, as the paper's protocol has it),
@@ -51,6 +56,8 @@ def evaluate_split(run: TrainedRun, split: str, lpips: Lpips | None = None) -> d
       run: the trained run.
       split: "train", "val" or "test".
       lpips: measures LPIPS; None: without.
+      world_depth: whether to write `world_depth/<name>.npy` and `.png` too, depths in world units;
+        one level of the PNG is `world_depth_per_level` of metrics.json.
 
     Returns:
       The content of metrics.json: step, scene, split, the mean over the views and each view; for a
@@ -64,15 +71,21 @@ def evaluate_split(run: TrainedRun, split: str, lpips: Lpips | None = None) -> d
     if views is None or not len(views):
         raise UserError(f"--split={split}: {scene.name} has no such views")
     folder = run.folder.eval / split
-    for part in (folder, folder / "depth", folder / "error"):
-        make_folder(part)
+    for part in ("", "depth", "error", *([WORLD_DEPTH] if world_depth else [])):
+        make_folder(folder / part)
     with sole_writer(folder):
         remove_unfinished_files(folder)
-        return _evaluate(run, split, scene, views, folder, lpips)
+        return _evaluate(run, split, scene, views, folder, lpips, world_depth)
 
 
 def _evaluate(
-    run: TrainedRun, split: str, scene: Scene, views: Views, folder: Path, lpips: Lpips | None
+    run: TrainedRun,
+    split: str,
+    scene: Scene,
+    views: Views,
+    folder: Path,
+    lpips: Lpips | None,
+    world_depth: bool,
 ) -> dict[str, Any]:
     identity = fingerprint(
         run.renderer(scene).fingerprint,
@@ -81,7 +94,7 @@ def _evaluate(
         views.images,
         *(() if views.masks is None else (views.masks,)),
     )
-    results = _done_before(folder, identity)
+    results = _done_before(folder, identity, world_depth)
     missing = [index for index, name in enumerate(views.names) if name not in results]
     renderer = run.image_renderer(scene)
     num_rays = views.cameras.height * views.cameras.width
@@ -91,6 +104,10 @@ def _evaluate(
             truth = true_colors(scene, views, index)
             quality = measure_view(views, index, image, truth, lpips)
             _write_pictures(folder, quality.name, scene, image, truth)
+            if world_depth:
+                path = folder / WORLD_DEPTH / quality.name
+                depths = image.scene_depth * scene.world_scale
+                write_depth(path, depths, scene.world_depth_per_level)
             results[quality.name] = _flat(quality)
             done = {"fingerprint": identity, "views": list(results.values())}
             write_file(folder / _UNFINISHED, to_json(done))
@@ -104,6 +121,7 @@ def _evaluate(
         "mean": _mean(in_order),
         "views": in_order,
         **({} if cost is None else {"grid": cost._asdict()}),
+        **({"world_depth_per_level": scene.world_depth_per_level} if world_depth else {}),
         "fingerprint": identity,
     }
     write_file(folder / _FINISHED, to_json(content, indent=1) + "\n")
@@ -123,7 +141,7 @@ def read_evaluation(folder: RunFolder, split: str) -> dict[str, Any]:
     return content
 
 
-def _done_before(folder: Path, identity: str) -> dict[str, dict[str, Any]]:
+def _done_before(folder: Path, identity: str, world_depth: bool) -> dict[str, dict[str, Any]]:
     """Results by the name of their view, of views whose pictures are there."""
     for path in (folder / _UNFINISHED, folder / _FINISHED):
         content = _read(path)
@@ -131,7 +149,7 @@ def _done_before(folder: Path, identity: str) -> dict[str, dict[str, Any]]:
             return {
                 view["name"]: view
                 for view in content["views"]
-                if all(picture.is_file() for picture in _pictures(folder, view["name"]))
+                if all(file.is_file() for file in _files(folder, view["name"], world_depth))
             }
     # They would not belong to the pictures that are about to be written.
     (folder / _FINISHED).unlink(missing_ok=True)
@@ -152,6 +170,12 @@ def _pictures(folder: Path, name: str) -> tuple[Path, Path, Path]:
     """Where the colours, the depth and the error of a view are."""
     file = f"{name}.png"
     return folder / file, folder / "depth" / file, folder / "error" / file
+
+
+def _files(folder: Path, name: str, world_depth: bool) -> list[Path]:
+    """All that is written of a view."""
+    numbers = [folder / WORLD_DEPTH / f"{name}.{suffix}" for suffix in ("npy", "png")]
+    return [*_pictures(folder, name), *(numbers if world_depth else [])]
 
 
 def _write_pictures(folder: Path, name: str, scene: Scene, image: Image, truth: np.ndarray) -> None:

@@ -20,6 +20,9 @@ import tensorflow as tf
 
 from tfnerf.geometry.lenses import LensKind, directions_through
 
+_FARTHEST = 1e-6
+"""What is nearer to infinity than this in NDC is a million times as far as the near plane."""
+
 
 class Rays(NamedTuple):
     """Rays to render."""
@@ -217,6 +220,19 @@ class NDC:
             -1,
         )
         return rays._replace(origins=ndc_origins, directions=ndc_directions)
+
+    def depths(self, rays: Rays, ndc_depths: tf.Tensor) -> tf.Tensor:
+        """Depths [N] in world coordinates, in lengths of the directions.
+
+        Args:
+          rays: N of them, before `warp`.
+          ndc_depths: [N], along the warped rays, of which 1 is infinitely far (equation 25).
+        """
+        z, slope = rays.origins[:, 2], rays.directions[:, 2]
+        to_near_plane = -(self.near + z) / slope
+        # On the near plane z is -near.
+        beyond = -self.near * ndc_depths / (tf.maximum(1 - ndc_depths, _FARTHEST) * slope)
+        return to_near_plane + beyond
 
     def warp_points(self, points: tf.Tensor) -> tf.Tensor:
         """Points [N, 3] with z < 0 in NDC (equation 14)."""

@@ -50,6 +50,10 @@ _FROZEN_CAMERA = flags.DEFINE_bool(
     "colours depends on them.",
 )
 
+_WORLD_DEPTH = flags.DEFINE_bool(
+    "world_depth", False, "Write depths in world units too, as numbers: NPY and 16-bit PNG."
+)
+
 
 def main() -> None:
     """Renders frames and videos along a path."""
@@ -79,6 +83,7 @@ def main() -> None:
         folder,
         frames_per_second=_FRAMES_PER_SECOND.value,
         frozen_camera=_FROZEN_CAMERA.value,
+        world_depth=_WORLD_DEPTH.value,
     )
     _log.info("%d frames of colour and depth, and videos: %s", len(cameras), folder)
 

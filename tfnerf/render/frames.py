@@ -23,7 +23,7 @@ from tfnerf.files import (
 from tfnerf.fingerprint import fingerprint
 from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.poses import to_4x4, transformed
-from tfnerf.images import color_map, opaque_depth, to_8bit, write_png, write_video
+from tfnerf.images import color_map, opaque_depth, to_8bit, write_depth, write_png, write_video
 from tfnerf.progress import progress_bar
 from tfnerf.scenes import Scene, spread
 from tfnerf.volume.image_renderer import Image, ImageRenderer
@@ -31,6 +31,7 @@ from tfnerf.volume.image_renderer import Image, ImageRenderer
 _log = logging.getLogger(__name__)
 KINDS = ("rgb", "rgba", "depth", "disparity")
 """Pictures of a frame, each in a folder of its own."""
+WORLD_DEPTH = "world_depth"
 VIDEOS = ("rgb", "depth", "disparity")
 _PATH_FILE = "path.json"
 _NUM_PREVIEWS, _PREVIEW_SIZE = 5, 32
@@ -60,12 +61,15 @@ def render_path(
     *,
     frames_per_second: int,
     frozen_camera: bool = False,
+    world_depth: bool = False,
 ) -> None:
     """Renders every camera into `<folder>/<kind>/NNNN.png` and videos of them.
 
     rgb is colour, rgba colour with opacity as alpha; depth and disparity are coloured, near is
     bright. path.json holds the cameras; it can be used as a file of keyframes. Frames that an
     interrupted rendering of the same scene and cameras has left are not done again.
+    With `world_depth` there are depths in world units too, as numbers: NNNN.npy, and NNNN.png with
+    16 bits, one level of which is `world_depth_per_level` of path.json.
 
     Args:
       renderer: of the scene.
@@ -75,6 +79,7 @@ def render_path(
       frames_per_second: of the videos.
       frozen_camera: every frame is seen from the first camera, in the colours that surfaces show
         to the camera of the frame.
+      world_depth: whether to write depths as numbers.
 
     Raises:
       UserError: the folder cannot be written.
@@ -83,7 +88,7 @@ def render_path(
         remove_unfinished_files(folder)
         identity = fingerprint(renderer.fingerprint, frozen_camera, cameras)
         _keep_only(folder, identity)
-        _render_frames(renderer, scene, cameras, folder, identity, frozen_camera)
+        _render_frames(renderer, scene, cameras, folder, identity, frozen_camera, world_depth)
         if len(cameras) > 1:
             for kind in VIDEOS:
                 frames = _read_frames(folder / kind, len(cameras))
@@ -97,13 +102,15 @@ def _render_frames(
     folder: Path,
     identity: str,
     frozen_camera: bool,
+    world_depth: bool,
 ) -> None:
     """Those that are not there yet."""
-    for kind in KINDS:
+    for kind in (*KINDS, *([WORLD_DEPTH] if world_depth else [])):
         make_folder(folder / kind)
     write_file(folder / _PATH_FILE, _describe(cameras, scene, identity))
     depths = _depth_range(renderer, scene, cameras)
-    missing = [i for i in range(len(cameras)) if not all(p.is_file() for p in _frame(folder, i))]
+    files = [_frame(folder, index, world_depth) for index in range(len(cameras))]
+    missing = [i for i, paths in enumerate(files) if not all(path.is_file() for path in paths)]
     if len(missing) < len(cameras):
         _log.info("%d of %d frames are there", len(cameras) - len(missing), len(cameras))
     with progress_bar(folder.name, len(missing) * cameras.height * cameras.width) as progress:
@@ -113,6 +120,11 @@ def _render_frames(
             else:
                 image = renderer(cameras, index, progress)
             _write_frame(folder, index, image, scene, depths)
+            if world_depth:
+                path = folder / WORLD_DEPTH / f"{index:04d}"
+                write_depth(
+                    path, image.scene_depth * scene.world_scale, scene.world_depth_per_level
+                )
 
 
 def in_scene_units(depth: np.ndarray, scene: Scene) -> np.ndarray:
@@ -136,7 +148,7 @@ def _keep_only(folder: Path, identity: str) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     try:
-        for kind in KINDS:
+        for kind in (*KINDS, WORLD_DEPTH):
             if (folder / kind).is_dir():
                 remove_folder(folder / kind)
         for kind in VIDEOS:
@@ -155,6 +167,7 @@ def _describe(cameras: Cameras, scene: Scene, identity: str) -> str:
             {"transform_matrix": pose.tolist(), "fl_x": float(x), "fl_y": float(y)}
             for pose, (x, y) in zip(to_4x4(poses), cameras.focal)
         ],
+        "world_depth_per_level": scene.world_depth_per_level,
         "fingerprint": identity,
     }
     return to_json(content, indent=1) + "\n"
@@ -176,9 +189,11 @@ def _depth_range(renderer: ImageRenderer, scene: Scene, cameras: Cameras) -> Ran
     return Range(float(low), float(min(high, scene.depth_bounds[1])))
 
 
-def _frame(folder: Path, index: int) -> list[Path]:
-    """Where the pictures of a frame are, in the order of KINDS."""
-    return [folder / kind / f"{index:04d}.png" for kind in KINDS]
+def _frame(folder: Path, index: int, world_depth: bool = False) -> list[Path]:
+    """Where the pictures of a frame are, in the order of KINDS, and its depths as numbers."""
+    pictures = [folder / kind / f"{index:04d}.png" for kind in KINDS]
+    numbers = [folder / WORLD_DEPTH / f"{index:04d}.{suffix}" for suffix in ("npy", "png")]
+    return pictures + (numbers if world_depth else [])
 
 
 def _write_frame(folder: Path, index: int, image: Image, scene: Scene, depths: Range) -> None:

@@ -81,12 +81,16 @@ def check_same(scene: Scene, path: Path, data_dir: str) -> None:
         _check_same_views(scene.splits[name], before.splits[name], checksums, f"{where}{name} view")
     for name in _NUMBERS:
         now, then = getattr(scene, name), getattr(before, name)
-        given = [value for value in (now, then) if value is not None]
-        numbers = [dataclasses.astuple(v) if isinstance(v, NDC) else v for v in given]
-        same = not given or (len(given) == 2 and np.allclose(*numbers, rtol=_TOLERANCE))
-        if not same:
+        if not _are_close(now, then):
             one_line = [str(v.tolist() if isinstance(v, np.ndarray) else v) for v in (now, then)]
             raise UserError(f"{where}{name} is {one_line[0]}, was {one_line[1]}")
+
+
+def _are_close(now: Any, then: Any) -> bool:
+    if now is None or then is None:
+        return now is then
+    one, other = (dataclasses.astuple(v) if isinstance(v, NDC) else v for v in (now, then))
+    return np.allclose(one, other, rtol=_TOLERANCE)
 
 
 def _check_same_views(now: Views, then: Views, checksums: Sequence[int], where: str) -> None:

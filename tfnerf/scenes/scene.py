@@ -13,6 +13,9 @@ from tfnerf.errors import UserError
 from tfnerf.geometry.cameras import NDC, Cameras, Rays
 from tfnerf.geometry.poses import scale_of
 
+_DEPTH_MARGIN = 1.25
+"""How far pictures of depths reach, against the farthest depth that is expected."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Views:
@@ -105,6 +108,11 @@ class Scene:
     def depth_scale(self) -> float:
         """World units a unit of depth along rays; depths in NDC stay as they are."""
         return 1.0 if self.ndc else self.world_scale
+
+    @property
+    def world_depth_per_level(self) -> float:
+        """World units that a level of a 16-bit picture of depths stands for."""
+        return _DEPTH_MARGIN * self.depth_bounds[1] * self.world_scale / 65535
 
     @property
     def conditions(self) -> dict[str, tuple[int, ...]]:

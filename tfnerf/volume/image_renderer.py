@@ -21,6 +21,9 @@ from tfnerf.volume.scene_renderer import SceneRenderer
 _SECONDS_PER_CALL = 1.0
 """How long a call into the graph may take: until then no bar moves and no signal is answered."""
 
+_CHANNELS = 7
+"""Of an `Image`."""
+
 
 class Image(NamedTuple):
     """A rendered view, as NumPy arrays."""
@@ -33,6 +36,8 @@ class Image(NamedTuple):
     """[H, W] float32"""
     opacity: np.ndarray
     """[H, W] float32, 0 to 1."""
+    scene_depth: np.ndarray
+    """[H, W] float32, how far what is seen is, scene units; 0 where little is seen."""
 
 
 class _View(NamedTuple):
@@ -117,13 +122,15 @@ class ImageRenderer:
             if progress is not None:
                 progress(min(done * chunk, num_rays - first * chunk))
             first += done
-        pixels = np.concatenate(packed)[:num_rays].reshape([cameras.height, cameras.width, 6])
+        pixels = np.concatenate(packed)[:num_rays].reshape(
+            [cameras.height, cameras.width, _CHANNELS]
+        )
         if not np.isfinite(pixels[..., :3]).all():
             raise UserError(
                 f"view {view}: the networks render colours that are not finite; their weights are "
                 "damaged, or the camera is"
             )
-        return Image(pixels[..., :3], *(pixels[..., part] for part in (3, 4, 5)))
+        return Image(pixels[..., :3], *(pixels[..., part] for part in range(3, _CHANNELS)))
 
     def _chunks_per_call(self, chunk: int, relit: bool, most: int) -> int:
         """How many chunks each device renders in a call, so that it takes about a second."""
@@ -134,7 +141,7 @@ class ImageRenderer:
     def _call(
         self, seen: _View, seen_along: _View | None, chunk: int, first: int, num_each: int
     ) -> list[np.ndarray]:
-        """Chunks from the `first` on, `num_each` of each device: arrays [num_each * chunk, 6]."""
+        """Chunks from the `first` on, `num_each` of each device: arrays [num_each * chunk, 7]."""
         begin = time.perf_counter()
         per_device = self._strategy.experimental_local_results(
             self._render_chunks(seen, seen_along, chunk, tf.constant(first), tf.constant(num_each))
@@ -156,7 +163,7 @@ class ImageRenderer:
         first: tf.Tensor,
         num_each: tf.Tensor,
     ) -> tf.Tensor:
-        """[num_each * chunk, 6] on each device."""
+        """[num_each * chunk, 7] on each device."""
 
         def render_share() -> tf.Tensor:
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -173,9 +180,9 @@ class ImageRenderer:
                 render_one,
                 tf.range(num_each),
                 parallel_iterations=1,
-                fn_output_signature=tf.TensorSpec([chunk, 6], tf.float32),
+                fn_output_signature=tf.TensorSpec([chunk, _CHANNELS], tf.float32),
             )
-            return tf.reshape(chunks, [-1, 6])
+            return tf.reshape(chunks, [-1, _CHANNELS])
 
         return self._strategy.run(render_share)
 
@@ -189,9 +196,10 @@ class ImageRenderer:
         return rays._replace(viewdirs=along.viewdirs)
 
     def _render_packed(self, rays: Rays) -> tf.Tensor:
-        """Colour, depth, disparity and opacity of N rays in one tensor [N, 6]."""
+        """Colour and the rest of an `Image` of N rays in one tensor [N, 7]."""
         final = self._renderer.render(rays).final
-        scalars = tf.stack([final.depth, final.disparity, final.opacity], -1)
+        scene_depth = self._renderer.scene_depth(rays, final)
+        scalars = tf.stack([final.depth, final.disparity, final.opacity, scene_depth], -1)
         return tf.concat([final.rgb, scalars], -1)
 
 

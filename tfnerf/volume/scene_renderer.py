@@ -12,8 +12,12 @@ from tfnerf.fingerprint import fingerprint
 from tfnerf.geometry.cameras import NDC, Rays
 from tfnerf.scenes import Scene
 from tfnerf.settings import RenderSettings
+from tfnerf.volume.compositing import Composite
 from tfnerf.volume.samplers import Sampler, make_sampler
 from tfnerf.volume.samples import Draws, Rendering, render_samples
+
+_LITTLE = 0.5
+"""Opacity up to which a ray has no depth."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,22 @@ class SceneRenderer:
         else:
             rendering = self._render_some(live, warped, draws)
         return rendering.on_white() if self.white_background else rendering
+
+    def scene_depth(self, rays: Rays, final: Composite) -> tf.Tensor:
+        """How far what N rays see is, [N], scene units in lengths of their directions.
+
+        It is the mean depth of what is seen, and 0 for rays that see little; with a warp to NDC it
+        is what that mean is in scene coordinates.
+
+        Args:
+          rays: in scene coordinates.
+          final: what they see.
+        """
+        opaque = final.opacity > _LITTLE
+        depth = final.depth / tf.where(opaque, final.opacity, 1.0)
+        if self.warp is not None:
+            depth = self.warp.depths(rays, depth)
+        return tf.where(opaque, depth, 0.0)
 
     def _render_some(self, live: tf.Tensor, rays: Rays, draws: Draws) -> Rendering:
         """As `_render_live`, for rays of which only those that are `live` [N] meet anything."""
