@@ -163,25 +163,33 @@ def _drop_other_sizes(folder: Path, sizes: dict[str, tuple[int, int]]) -> dict[s
 
 
 def _take_masks(source: Path, images: Path, target: Path) -> None:
-    """Copies the mask of each image that has one, as black and white."""
+    """Writes a mask for each image, as COLMAP wants: white for those that have none."""
     masks = {path.stem: path for path in list_images(source)}
     masks |= {path.name: path for path in list_images(source)}
     make_folder(target)
     num_taken = 0
     for image in list_images(images):
         path = masks.get(f"{image.name}.png") or masks.get(image.stem)
-        if path is None:
-            continue
-        with Image.open(path) as mask:
-            upright = np.asarray(ImageOps.exif_transpose(mask).convert("L"))
-        width, height = _size_of(image)
-        if upright.shape != (height, width):
-            raise UserError(
-                f"{path}: found {upright.shape[1]} x {upright.shape[0]} pixels, expected {width} x "
-                f"{height} as in {image.name}"
-            )
-        seen = np.where(upright > 127, np.uint8(255), np.uint8(0))
-        Image.fromarray(seen).save(target / f"{image.name}.png")
-        num_taken += 1
+        mask = np.ones(_size_of(image)[::-1], bool) if path is None else _read_mask(path, image)
+        Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(
+            target / f"{image.name}.png"
+        )
+        num_taken += path is not None
     if not num_taken:
         raise UserError(f"--masks={source}: found no mask that is named as an image is")
+
+
+def _read_mask(path: Path, image: Path) -> np.ndarray:
+    """Where a mask is white, [H, W] bool."""
+    try:
+        with Image.open(path) as mask:
+            upright = np.asarray(ImageOps.exif_transpose(mask).convert("L"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path}: damaged mask: {first_line(error)}") from None
+    width, height = _size_of(image)
+    if upright.shape != (height, width):
+        raise UserError(
+            f"{path}: found {upright.shape[1]} x {upright.shape[0]} pixels, expected {width} x "
+            f"{height} as in {image.name}"
+        )
+    return upright > 127

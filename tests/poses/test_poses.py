@@ -1,0 +1,237 @@
+"""Poses found in pictures whose poses are known; videos, masks, EXIF, kills."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+from commands import ROOT, run
+from PIL import Image
+from textured_room import HEIGHT, RADIUS, WIDTH, arc, photograph
+
+from tfnerf.geometry.poses import transformed
+from tfnerf.images import write_video
+from tfnerf.scenes import Scene, load_scene
+from tfnerf.settings import SceneSettings
+
+pytestmark = pytest.mark.slow
+NUM_VIEWS = 14
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photographs")
+    for index, pose in enumerate(arc(NUM_VIEWS)):
+        Image.fromarray(photograph(pose)).save(folder / f"IMG_{index:04d}.jpg", quality=95)
+    return folder
+
+
+def find_poses(images: Path, output: Path, *arguments: str, status: int = 0) -> str:
+    outcome: str = run(
+        "tfnerf.poses", f"--images={images}", f"--output={output}", *arguments, status=status
+    )
+    return outcome
+
+
+def scene_of(folder: Path) -> Scene:
+    return load_scene(SceneSettings(dataset="transforms", data_dir=str(folder), holdout_every=0))
+
+
+def errors(found: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """The largest rotation error in degrees and position error, after aligning by a similarity."""
+    one, other = found[:, :, 3], truth[:, :, 3]
+    from_, to = one - one.mean(0), other - other.mean(0)
+    u, s, vt = np.linalg.svd(to.T @ from_)
+    sign = np.diag([1, 1, np.sign(np.linalg.det(u @ vt))])
+    rotation = u @ sign @ vt
+    scale = (s * np.diag(sign)).sum() / (from_**2).sum()
+    similarity = np.eye(4)
+    similarity[:3, :3] = scale * rotation
+    similarity[:3, 3] = other.mean(0) - scale * rotation @ one.mean(0)
+    moved = transformed(similarity, found)
+    between = np.swapaxes(moved[:, :, :3], 1, 2) @ truth[:, :, :3]
+    cosines = (np.trace(between, axis1=1, axis2=2) - 1) / 2
+    angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
+    return float(angles.max()), float(np.linalg.norm(moved[:, :, 3] - other, axis=-1).max())
+
+
+def world_poses(scene: Scene) -> np.ndarray:
+    poses = scene.train.cameras.camera_to_world.astype(np.float64)
+    return transformed(scene.scene_to_world, poses)
+
+
+@pytest.fixture(scope="module")
+def capture(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("captures") / "room"
+    output = find_poses(photographs, folder)
+    assert f"{NUM_VIEWS} of {NUM_VIEWS} images registered" in output
+    assert f"python -m tfnerf.inspect --data_dir={folder}" in output
+    return folder
+
+
+def test_poses_are_those_that_the_pictures_were_taken_from(capture: Path) -> None:
+    scene = scene_of(capture)
+    angle, distance = errors(world_poses(scene), arc(NUM_VIEWS))
+    assert angle < 0.5
+    assert distance < 0.01 * RADIUS
+
+
+def test_a_capture_says_what_is_needed_to_train_on_it(capture: Path) -> None:
+    scene = scene_of(capture)
+    poses = scene.train.cameras.camera_to_world
+    up = poses[:, :, 1].mean(0)
+    np.testing.assert_allclose(up / np.linalg.norm(up), [0, 0, 1], atol=0.02)
+    # The room begins 2.5 from the nearest camera and ends 6 from the farthest.
+    scale = np.linalg.norm(np.ptp(world_poses(scene)[:, :, 3], axis=0)) / np.linalg.norm(
+        np.ptp(arc(NUM_VIEWS)[:, :, 3], axis=0)
+    )
+    near, far = (value * scene.world_scale / scale for value in (scene.near, scene.far))
+    assert 1.2 < near < 3.5
+    assert 5 < far < 9
+    report = json.loads((capture / "report.json").read_text())
+    assert report["num_registered"] == report["num_images"] == NUM_VIEWS
+    assert report["mean_reprojection_error"] < 1
+    assert report["left_out"] == {}
+    assert (capture / "points.ply").read_bytes().startswith(b"ply")
+
+
+def test_a_complete_capture_is_not_overwritten(photographs: Path, capture: Path) -> None:
+    before = (capture / "transforms.json").read_bytes()
+    output = find_poses(photographs, capture, status=1)
+    assert "transforms.json: is there already; give another --output" in output
+    assert (capture / "transforms.json").read_bytes() == before
+
+
+def test_inspect_finds_it_sane(capture: Path, tmp_path: Path) -> None:
+    picture = f"--picture={tmp_path / 'inspect.png'}"
+    output = run("tfnerf.inspect", f"--data_dir={capture}", picture)
+    assert "no doubts" in output
+
+
+def count(database: Path, table: str) -> int:
+    try:
+        with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as reader:
+            return int(reader.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def test_a_killed_call_is_taken_up(photographs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "room"
+    command = [
+        *(sys.executable, "-m", "tfnerf.poses"),
+        *(f"--images={photographs}", f"--output={output}"),
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+    database = output / "colmap" / "database.db"
+    deadline = time.monotonic() + 120
+    while count(database, "two_view_geometries") < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (output / "transforms.json").exists()
+    features = count(database, "descriptors")
+    assert features == NUM_VIEWS
+    refusal = find_poses(photographs, output, "--lens=PINHOLE", status=1)
+    assert "--lens=PINHOLE: " in refusal and "was begun with OPENCV" in refusal
+    find_poses(photographs, output)
+    assert errors(world_poses(scene_of(output)), arc(NUM_VIEWS))[0] < 0.5
+
+
+def test_the_sharpest_frames_of_a_video_are_taken(tmp_path: Path) -> None:
+    """Of each three frames the first two are blurred."""
+    from scipy import ndimage
+
+    def frames() -> Any:
+        for pose in arc(NUM_VIEWS):
+            sharp = photograph(pose)
+            for blur in (3.0, 1.5, 0.0):
+                yield ndimage.gaussian_filter(sharp, (blur, blur, 0)) if blur else sharp
+
+    write_video(tmp_path / "walk.mp4", frames(), 30)
+    folder = tmp_path / "walk"
+    find_poses(tmp_path / "walk.mp4", folder, f"--num_frames={NUM_VIEWS}", "--lens=PINHOLE")
+    scene = scene_of(folder)
+    assert scene.train.names == tuple(f"frame_{index:05d}" for index in range(NUM_VIEWS))
+    for index, pose in enumerate(arc(NUM_VIEWS)):
+        difference = scene.train.images[index].astype(float) - photograph(pose)
+        assert np.sqrt((difference**2).mean()) < 12
+    assert errors(world_poses(scene), arc(NUM_VIEWS))[0] < 0.5
+
+
+def test_photographs_are_upright_masked_and_of_one_size(photographs: Path, tmp_path: Path) -> None:
+    """One lies on its side and says so, one is PNG, others cannot be used."""
+    folder, masks = tmp_path / "photos", tmp_path / "masks"
+    shutil.copytree(photographs, folder)
+    masks.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 8  # turned a quarter clockwise
+    with Image.open(folder / "IMG_0003.jpg") as image:
+        image.rotate(-90, expand=True).save(folder / "IMG_0003.jpg", exif=exif, quality=95)
+    with Image.open(folder / "IMG_0005.jpg") as image:
+        image.save(folder / "IMG_0005.png")
+    (folder / "IMG_0005.jpg").unlink()
+    Image.new("RGB", (50, 40)).save(folder / "thumbnail.jpg")
+    (folder / "broken.jpg").write_bytes(b"no photograph")
+    (folder / "notes.txt").write_text("of no interest")
+    mask = np.full([HEIGHT, WIDTH], 255, np.uint8)
+    mask[:, :40] = 0
+    Image.fromarray(mask).save(masks / "IMG_0001.png")
+    output = find_poses(folder, tmp_path / "room", f"--masks={masks}")
+    assert "thumbnail.jpg: 50 x 40 pixels, where most have 320 x 240" in output
+    assert "broken.jpg: no image that can be read" in output
+    scene = scene_of(tmp_path / "room")
+    assert len(scene.train) == NUM_VIEWS
+    upright = photograph(arc(NUM_VIEWS)[3]).astype(float)
+    assert np.sqrt(((scene.train.images[3] - upright) ** 2).mean()) < 12
+    assert scene.train.masks is not None
+    np.testing.assert_array_equal(scene.train.masks[1], mask == 255)
+    assert errors(world_poses(scene), arc(NUM_VIEWS))[0] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images=nowhere", "--output={out}"], "--images=nowhere: no such folder or file"),
+        (["--images={empty}", "--output={out}"], "found no photographs in this folder"),
+        (["--images={photos}", "--output={photos}"], "not empty, expected a new folder"),
+        (["--images={photos}", "--output={out}", "--masks=nowhere"], "--masks=nowhere: no such"),
+        (["--images={photos}/IMG_0001.jpg", "--output={out}"], "found 1 frames, expected at"),
+        (["--images={text}", "--output={out}"], "no video that can be read"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line(
+    photographs: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").write_text("no video")
+    places = {
+        "out": tmp_path / "out",
+        "empty": tmp_path / "empty",
+        "photos": photographs,
+        "text": tmp_path / "text",
+    }
+    output = run("tfnerf.poses", *(argument.format(**places) for argument in arguments), status=1)
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_pictures_that_have_nothing_in_common_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        imageio.imwrite(folder / f"{index}.png", rng.integers(0, 255, [60, 80, 3], np.uint8))
+    output = find_poses(folder, tmp_path / "out", status=1)
+    assert "found no two images that fit together" in output
+    assert not (tmp_path / "out" / "transforms.json").exists()
