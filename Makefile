@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_PORT ?= 8599
 
-.PHONY: demo demo-paper gallery test test-fast lint setup clean
+.PHONY: demo demo-paper capture gallery test test-fast lint setup clean
 
 demo: setup
 	$(BIN)/python -m tfnerf.train --flagfile=configs/demo.txt
@@ -27,6 +27,23 @@ demo: setup
 demo-paper: setup
 	$(BIN)/python -m tfnerf.train --flagfile=configs/demo_paper.txt
 	$(BIN)/python -m tfnerf.evaluate --run_dir=runs/demo_paper
+
+# Photographs of your own, or a video, to a scene that is trained and exported:
+#     make capture IMAGES=photos NAME=mine
+# For cameras that look the same way add CONFIG=configs/fast/llff.txt.
+NAME ?= mine
+CONFIG ?= configs/fast/captures.txt
+capture: setup
+	test -f captures/$(NAME)/transforms.json || \
+	    $(BIN)/python -m tfnerf.poses --images=$(IMAGES) --output=captures/$(NAME)
+	$(BIN)/python -m tfnerf.train --flagfile=$(CONFIG) --data_dir=captures/$(NAME) \
+	    --experiment=$(NAME)
+	$(BIN)/python -m export --run_dir=runs/$(NAME) --model_base_path=models/$(NAME) --keep=2
+	@echo
+	@echo "To look around in it start the server, the viewer in a second terminal, and open the page:"
+	@echo "    $(BIN)/python -m serving.server --model_name=$(NAME) --model_base_path=models/$(NAME)"
+	@echo "    $(BIN)/python -m serving.viewer --model_name=$(NAME)"
+	@echo "    http://127.0.0.1:8080"
 
 # The pictures in the README.
 gallery: demo

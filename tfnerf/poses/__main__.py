@@ -63,8 +63,10 @@ def main() -> None:
         _log.info("%s", line)
     _log.info("look at it:  python -m tfnerf.inspect --data_dir=%s", workplace.folder)
     _log.info(
-        "train on it: python -m tfnerf.train --flagfile=configs/fast/captures.txt --data_dir=%s",
+        "train on it: python -m tfnerf.train --flagfile=configs/fast/%s.txt --data_dir=%s%s",
+        "llff" if report.forward_facing else "captures",
         workplace.folder,
+        f" --factor={report.factor}",
     )
 
 

@@ -25,6 +25,9 @@ from tfnerf.scenes.colmap_model import Model, read_model
 _DISTANCE = 4.0
 """From the cameras to what they look at, in the units that are written."""
 
+_SMALL = 500
+"""Pixels of the longer side that train in minutes."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -38,6 +41,10 @@ class Report:
     lens: dict[str, Any]
     left_out: dict[str, str]
     """Why a file is no view of it, by name."""
+    forward_facing: bool
+    """The cameras look the same way."""
+    factor: int
+    """By which images become small enough for two CPU cores."""
 
     def lines(self) -> list[str]:
         """For people."""
@@ -71,6 +78,8 @@ def write_capture(workplace: Workplace, gathered: Gathered, found: list[Found]) 
         num_points=len(model.points),
         lens={key: value for key, value in content.items() if key != "ply_file_path"},
         left_out={**gathered.left_out, **_unregistered(gathered, found)},
+        forward_facing=meeting_point(_poses(model))[1] < MIN_CONVERGENCE,
+        factor=max(1, round(max(content["w"], content["h"]) / _SMALL)),
     )
     write_file(workplace.report, to_json(dataclasses.asdict(report), indent=2))
     to_capture = _to_capture(_poses(model), _distances(model))

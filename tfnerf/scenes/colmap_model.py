@@ -119,8 +119,8 @@ def _to_model(
     frames = []
     for image in sorted(images, key=lambda image: image.name):
         if image.camera not in cameras:
-            raise UserError(f"{path}: {image.name} has camera {image.camera}, which is missing")
-        rotation = _rotation(image.quaternion, f"{path}: {image.name}")
+            raise UserError(f"{path}: {image.name:.60} has camera {image.camera}, which is missing")
+        rotation = _rotation(image.quaternion, f"{path}: {image.name:.60}")
         pose = np.concatenate(
             [rotation.T @ _FLIPPED, -rotation.T @ image.translation[:, np.newaxis]], 1
         )
@@ -138,7 +138,8 @@ def _to_model(
 def _rotation(quaternion: np.ndarray, where: str) -> np.ndarray:
     from scipy.spatial.transform import Rotation
 
-    if not (np.isfinite(quaternion).all() and np.linalg.norm(quaternion) > 1e-9):
+    length = np.abs(quaternion).max()
+    if not 1e-9 < length < 1e9:
         raise UserError(f"{where}: found the rotation {quaternion}, expected a quaternion")
     return Rotation.from_quat(quaternion[[1, 2, 3, 0]]).as_matrix()
 

@@ -42,6 +42,7 @@ _COEFFICIENTS: dict[LensKind, tuple[str, ...]] = {
     "equirectangular": (),
 }
 _ALL_COEFFICIENTS = _COEFFICIENTS["perspective"]
+_SMALLEST = 1e-30
 _FEW = 4
 """Coefficients of a perspective lens where the others are 0."""
 _OTHER_LENSES = ("fisheye_crop_radius", "rolling_shutter", "distortion_params")
@@ -91,7 +92,11 @@ def read_cameras(
     values = [{**content, **frame} for frame in frames]
     lens = _lens_of_all(values, path)
     intrinsics = [_intrinsics(value, lens, size, full_size, path) for value in values]
-    focal, center, distortion = (np.array(column, np.float32) for column in zip(*intrinsics))
+    with np.errstate(over="ignore"):
+        focal, center, distortion = (np.array(column, np.float32) for column in zip(*intrinsics))
+    for name, values_of in (("focal lengths", focal), ("principal points", center)):
+        if not np.isfinite(values_of).all():
+            raise UserError(f"{path}: {name} are not finite in 32 bits")
     if lens == "perspective" and not distortion[:, _FEW:].any():
         distortion = distortion[:, :_FEW]
     cameras = Cameras(poses.astype(np.float32), focal, center, distortion, *size, lens=lens)
@@ -116,9 +121,11 @@ def _check_distortion(cameras: Cameras, path: Path) -> None:
         x, y = np.meshgrid([0, cameras.width], [cameras.height / 2])
     pixels = np.stack([x.ravel(), y.ravel()], -1)
     for focal, center, distortion in zip(cameras.focal, cameras.center, cameras.distortion):
-        plane = (pixels - center) / focal
+        plane = (pixels - center) / np.maximum(focal, _SMALLEST)
         lens = np.tile(distortion.astype(np.float64), [len(plane), 1])
-        if not _unbending_error(plane, lens, cameras.lens).max(initial=0) < 1 / focal.max():
+        with np.errstate(all="ignore"):  # numbers too large bend light to infinity
+            error = _unbending_error(plane, lens, cameras.lens).max(initial=0)
+        if not error < 1 / focal.max():
             names = _COEFFICIENTS[cameras.lens]
             values = ", ".join(f"{key} {value:g}" for key, value in zip(names, distortion))
             raise UserError(
