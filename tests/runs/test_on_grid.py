@@ -23,7 +23,7 @@ from tfnerf.runs.trained import TrainedRun
 from tfnerf.scenes import load_scene
 from tfnerf.settings import Config
 from tfnerf.train.loop import train
-from tfnerf.volume.survey import survey
+from tfnerf.volume.survey import coarse_survey, fine_survey
 
 pytestmark = pytest.mark.slow
 
@@ -156,7 +156,7 @@ def test_planes_become_a_mesh(on_planes: Path) -> None:
 def test_a_survey_finds_what_the_field_holds(hierarchical: Path) -> None:
     run = TrainedRun.load(str(hierarchical))
     box = np.array([[-1.5] * 3, [1.5] * 3])
-    grid = survey(run.model.final, box, resolution=40)
+    grid = fine_survey(run.model.final, coarse_survey(run.model.final, box), resolution=40)
     low, high = grid.box.corners.numpy()
     points = np.random.default_rng(0).uniform(-1.5, 1.5, [20000, 3]).astype(np.float32)
     density = run.model.final(points)[0].numpy()

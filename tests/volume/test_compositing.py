@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfnerf.volume.compositing import composite, distortion, sample_weights
+from tfnerf.volume.compositing import composite, distortion, sample_effects, sample_weights
 
 
 def random_ray_bundle(rng: np.random.Generator, num_rays: int = 16, num_samples: int = 12) -> tuple:
@@ -52,6 +52,30 @@ def test_composite_equals_a_slow_loop(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(seen.rgb[ray], rgb + 1 - opacity, atol=1e-5)
         np.testing.assert_allclose(seen.depth[ray], depth, atol=1e-4)
         np.testing.assert_allclose(seen.opacity[ray], opacity, atol=1e-5)
+
+
+@pytest.mark.parametrize("background", [0.0, 1.0])
+def test_the_effect_of_a_sample_is_what_its_absence_changes(
+    rng: np.random.Generator, background: float
+) -> None:
+    """Each is taken away in turn, and the ray composited again."""
+    colors, densities, depths, lengths = random_ray_bundle(rng, 6, 7)
+    densities[2] *= 100  # opaque from the first on
+    lengths[:, -1] = 1
+
+    def pixel(densities: np.ndarray) -> np.ndarray:
+        seen = composite(colors, densities, depths, lengths)
+        return seen.rgb.numpy() + background * (1 - seen.opacity.numpy()[:, None])
+
+    effects = sample_effects(colors, sample_weights(densities, lengths), background).numpy()
+    for sample in range(depths.shape[1]):
+        without = densities.copy()
+        without[:, sample] = 0
+        changed = np.abs(pixel(without) - pixel(densities)).max(-1)
+        see_through = np.exp(-(densities * lengths).sum(-1)) > 1e-3
+        np.testing.assert_allclose(effects[see_through, sample], changed[see_through], atol=1e-4)
+        # What is behind an opaque sample cannot be told from weights: no effect is too small.
+        assert (effects[:, sample] >= changed - 0.02).all()
 
 
 def test_weights_are_shares_of_one(rng: np.random.Generator) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfnerf.evaluate.metrics import psnr_of
-from tfnerf.geometry.cameras import Rays
+from tfnerf.geometry.cameras import Rays, rows_of
 from tfnerf.runs.trained import TrainedRun
 from tfnerf.scenes import Scene, Views, some_pixels
-from tfnerf.volume.samples import Draws, render_samples
+from tfnerf.volume.samples import Draws
 from tfnerf.volume.scene_renderer import SceneRenderer
 
 _log = logging.getLogger(__name__)
@@ -32,8 +32,9 @@ class GridCost(NamedTuple):
     agreement: float
     """dB, PSNR of one against the other."""
     recall: float
-    """Share of what is seen without the grid that lies where it is looked for with the grid: in
-    occupied cells, on rays that are found to meet one."""
+    """Share of what makes the pictures without the grid that lies where it is looked for with the
+    grid: in occupied cells, on rays that are found to meet one. Of each place it counts by how much
+    the colour of its pixel would be another without it."""
     speedup: float
     """How many times faster these pixels are rendered."""
 
@@ -75,17 +76,17 @@ def measure_cost(run: TrainedRun, scene: Scene, views: Views) -> GridCost | None
 
 
 def _weight_in_grid(exact: SceneRenderer, fast: SceneRenderer, rays: Rays) -> tf.Tensor:
-    """The weight of the exact samples of each ray, [N, 2]: of all, and of what a grid shows."""
+    """The effect of the exact samples of each ray, [N, 2]: of all, and of what a grid shows."""
     warped = rays if exact.warp is None else exact.warp.warp(rays)
     samples = exact.sampler(warped, Draws())
-    weights = render_samples(exact.model.final, warped, samples).weights
+    effects = exact.effects(warped, samples)
     assert fast.model.grid is not None  # it was given one
     inside = fast.model.grid.occupied_along(warped.origins, warped.directions, samples.depths)
     live = fast.sampler.live(warped)
     assert live is not None
     inside &= live[:, tf.newaxis]
     return tf.stack(
-        [tf.reduce_sum(weights, -1), tf.reduce_sum(tf.where(inside, weights, 0.0), -1)], -1
+        [tf.reduce_sum(effects, -1), tf.reduce_sum(tf.where(inside, effects, 0.0), -1)], -1
     )
 
 
@@ -93,21 +94,13 @@ def _timed(function: Callable[[Rays], tf.Tensor], rays: Rays) -> tuple[np.ndarra
     """What a function makes of rays, chunk by chunk, and the seconds that it takes."""
     graph: Any = tf.function(function, reduce_retracing=True)
     chunks = [
-        _rows(rays, slice(start, start + _RAYS_PER_CHUNK))
+        rows_of(rays, slice(start, start + _RAYS_PER_CHUNK))
         for start in range(0, rays.origins.shape[0], _RAYS_PER_CHUNK)
     ]
     graph(chunks[0])
     begin = time.perf_counter()
     parts = [graph(chunk).numpy() for chunk in chunks]
     return np.concatenate(parts), time.perf_counter() - begin
-
-
-def _rows(rays: Rays, rows: slice) -> Rays:
-    """Some of the rays."""
-    some: Rays = tf.nest.map_structure(
-        lambda values: None if values is None else values[rows], rays
-    )
-    return some
 
 
 def _psnr(rgb: np.ndarray, truth: np.ndarray) -> float:

@@ -73,11 +73,15 @@ class DensityGrid(keras.layers.Layer):
         self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor
     ) -> tf.Tensor:
         """Whether [N, S] there may be something at depths [N, S] along rays, in the box or not."""
+        cells = self.cells_at(origins, directions, depths)
+        return (cells >= 0) & _looked_up(self.occupied.value, tf.maximum(cells, 0))
+
+    def cells_at(self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor) -> tf.Tensor:
+        """Indices [N, S] of cells at depths [N, S] along rays; -1 outside of the box."""
         points = origins[:, tf.newaxis] + directions[:, tf.newaxis] * depths[..., tf.newaxis]
         inside = self.box.to_unit(points)
         in_box = tf.reduce_all((inside >= 0) & (inside < 1), -1)
-        cells = self._cells(origins, directions, depths)
-        return in_box & _looked_up(self.occupied.value, cells)
+        return tf.where(in_box, self._cells(origins, directions, depths), -1)
 
     def _cells(self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor) -> tf.Tensor:
         """Indices [N, S] of cells at depths along rays inside of the box."""
@@ -166,7 +170,7 @@ class DensityGrid(keras.layers.Layer):
         """Says anew which cells are empty: those of next to no density, as are their neighbours."""
         longest = tf.reduce_max(self.box.size) / self.resolution
         opacity = 1 - tf.exp(-self.density.value * longest)
-        self.occupied.assign(_dilated(opacity >= _EMPTY_OPACITY))
+        self.occupied.assign(dilated(opacity >= _EMPTY_OPACITY))
 
     @property
     def occupied_share(self) -> float:
@@ -234,7 +238,7 @@ def _looked_up(values: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.reshape(values, [-1]), cells)
 
 
-def _dilated(cells: tf.Tensor) -> tf.Tensor:
+def dilated(cells: tf.Tensor) -> tf.Tensor:
     """Cells [X, Y, Z] and all their neighbours, at sides, edges and corners."""
     for axis in range(3):
         widths = [[1, 1] if other == axis else [0, 0] for other in range(3)]

@@ -38,6 +38,14 @@ class Rays(NamedTuple):
     name of the condition. None where it depends on nothing else."""
 
 
+def rows_of(rays: Rays, rows: Any) -> Rays:
+    """Some of the rays."""
+    some: Rays = tf.nest.map_structure(
+        lambda values: None if values is None else values[rows], rays
+    )
+    return some
+
+
 @dataclasses.dataclass(frozen=True)
 class Cameras:
     """Cameras with lenses of one kind, V of them, all of one image size.

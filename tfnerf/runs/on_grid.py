@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from tfnerf.fields.model import NeRF, make_model
-from tfnerf.scenes import Scene
+from tfnerf.scenes import Scene, some_pixels
 from tfnerf.scenes.extent import visible_box
 from tfnerf.settings import Config, RenderSettings
-from tfnerf.volume.survey import survey
+from tfnerf.volume.scene_renderer import SceneRenderer
+from tfnerf.volume.survey import coarse_survey, fine_survey, keep_seen
 
-_RESOLUTION = 192
+_RESOLUTION = 256
 _NUM_PROBES = 192
-_NUM_SAMPLES = 32
-_EVEN_SHARE = 0.3
+_NUM_SAMPLES = 12
+_EVEN_SHARE = 0.6
+_NUM_RAYS = 16384
+"""That tell what is seen."""
 
 
 def config_on_grid(config: Config, num_samples: int | None) -> Config:
@@ -31,18 +34,21 @@ def config_on_grid(config: Config, num_samples: int | None) -> Config:
     return Config(config.scene, config.network, rendering, config.training, config.run)
 
 
-def model_on_grid(model: NeRF, scene: Scene, config: Config, step: int) -> NeRF:
+def model_on_grid(renderer: SceneRenderer, scene: Scene, config: Config, step: int) -> NeRF:
     """The final network of a model and a grid of its densities.
 
     Args:
-      model: trained without a grid.
+      renderer: of a model that was trained without a grid.
       scene: that it was trained on.
       config: as `config_on_grid` makes it.
       step: that the model was trained for.
     """
     on_grid = make_model(config, step=step)
     assert on_grid.grid is not None
-    on_grid.final.set_weights(model.final.get_weights())
-    grid = survey(on_grid.final, visible_box(scene), config.rendering.grid_resolution)
+    on_grid.final.set_weights(renderer.model.final.get_weights())
+    coarse = coarse_survey(on_grid.final, visible_box(scene))
+    rays, _ = some_pixels(scene, scene.train, _NUM_RAYS)
+    keep_seen(coarse, renderer, rays)
+    grid = fine_survey(on_grid.final, coarse, config.rendering.grid_resolution)
     on_grid.grid.set_weights(grid.get_weights())
     return on_grid

@@ -91,7 +91,8 @@ class TrainedRun:
                 "has no coarse network"
             )
         config = config_on_grid(self.config, num_samples)
-        model = model_on_grid(self.model, self.scene_without_images(), config, self.step)
+        scene = self.scene_without_images()
+        model = model_on_grid(self.renderer(scene), scene, config, self.step)
         return dataclasses.replace(self, config=config, model=model, as_trained=self)
 
     def scene(self, splits: Sequence[str] = ("train", "test")) -> Scene:

@@ -64,6 +64,29 @@ def sample_weights(densities: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     return alpha * transmittance
 
 
+def sample_effects(colors: tf.Tensor, weights: tf.Tensor, background: float) -> tf.Tensor:
+    """By how much the colour of a ray would be another without each of its samples.
+
+    A sample that is not there uncovers what is behind it, so that is its weight times the
+    difference to the colour of that.
+
+    Args:
+      colors: [N, S, 3].
+      weights: [N, S].
+      background: what is behind the last sample, in all channels.
+
+    Returns:
+      [N, S], the largest difference of the channels, from 0 to 1.
+    """
+    through = tf.cumsum(weights, -1)[..., tf.newaxis]
+    before = tf.cumsum(weights[..., tf.newaxis] * colors, -2)
+    left = 1 - through
+    rgb = before[:, -1:] + left[:, -1:] * background
+    behind = (rgb - before) / tf.maximum(left, 1e-5)
+    difference = tf.reduce_max(tf.abs(colors - tf.clip_by_value(behind, 0.0, 1.0)), -1)
+    return weights * difference
+
+
 def distortion(weights: tf.Tensor, depths: tf.Tensor, intervals: tf.Tensor) -> tf.Tensor:
     """How far the weight of each ray is spread along it (Barron et al. 2022, equation 15).
 

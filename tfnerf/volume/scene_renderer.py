@@ -12,9 +12,9 @@ from tfnerf.fingerprint import fingerprint
 from tfnerf.geometry.cameras import NDC, Rays
 from tfnerf.scenes import Scene
 from tfnerf.settings import RenderSettings
-from tfnerf.volume.compositing import Composite
+from tfnerf.volume.compositing import Composite, sample_effects, sample_weights
 from tfnerf.volume.samplers import Sampler, make_sampler
-from tfnerf.volume.samples import Draws, Rendering, render_samples
+from tfnerf.volume.samples import Draws, Rendering, Samples, render_samples
 
 _LITTLE = 0.5
 """Opacity up to which a ray has no depth."""
@@ -97,6 +97,28 @@ class SceneRenderer:
         samples = self.sampler(rays, draws)
         final = render_samples(self.model.final, rays, samples, draws.density_noise)
         return Rendering(final, samples, tf.shape(rays.origins)[0])
+
+    def effects(self, rays: Rays, samples: Samples) -> tf.Tensor:
+        """By how much the pixels of N rays would differ without each of S samples, [N, S].
+
+        Args:
+          rays: in the coordinates of the networks.
+          samples: on the rays.
+        """
+        shape = tf.shape(samples.depths)
+        points = (
+            rays.origins[:, tf.newaxis]
+            + rays.directions[:, tf.newaxis] * samples.depths[..., tf.newaxis]
+        )
+        seen = self.model.final.radiance(
+            tf.reshape(points, [-1, 3]), tf.repeat(rays.viewdirs, shape[1], axis=0)
+        )
+        lengths = samples.intervals * tf.norm(rays.directions, axis=-1, keepdims=True)
+        return sample_effects(
+            tf.reshape(seen.rgb, [*tf.unstack(shape), 3]),
+            sample_weights(tf.reshape(seen.density, shape), lengths),
+            1.0 if self.white_background else 0.0,
+        )
 
     def query(
         self, points: tf.Tensor, viewdirs: tf.Tensor, conditions: Conditions | None = None

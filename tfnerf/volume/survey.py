@@ -3,41 +3,98 @@
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 
-from tfnerf.fields.density_grid import DensityGrid, cell_centers, densities_at
+from tfnerf.fields.density_grid import DensityGrid, cell_centers, densities_at, dilated
 from tfnerf.fields.field import Field
+from tfnerf.geometry.cameras import Rays, rows_of
 from tfnerf.progress import progress_bar
+from tfnerf.volume.samples import Draws
+from tfnerf.volume.scene_renderer import SceneRenderer
 
 _FIRST_RESOLUTION = 64
 _POINTS_PER_SIDE = 2
 """Of a cell of the first grid that are asked, so that what is thin is not missed."""
+_SEEN = 0.9995
+"""Share of what makes pictures that has to be kept."""
+_RAYS_PER_CHUNK = 1024
 
 
-def survey(field: Field, box: np.ndarray, resolution: int) -> DensityGrid:
-    """A grid of what a field holds: coarse everywhere, fine where the coarse one found something.
+def coarse_survey(field: Field, box: np.ndarray) -> DensityGrid:
+    """A coarse grid of what a field holds.
 
     Args:
       field: a trained one without conditions.
       box: [2, 3], where to look, in the coordinates of the field.
-      resolution: G, cells along each side of what was found.
-
-    Returns:
-      A grid over the smallest box around all that was found.
     """
-    first = DensityGrid(_FIRST_RESOLUTION, name="grid")
-    first.box.corners.assign(box)
-    lattice = _FIRST_RESOLUTION * _POINTS_PER_SIDE
-    points = cell_centers(box, lattice)
+    grid = DensityGrid(_FIRST_RESOLUTION, name="grid")
+    grid.box.corners.assign(box)
+    points = cell_centers(box, _FIRST_RESOLUTION * _POINTS_PER_SIDE)
     with progress_bar("grid", len(points), "point") as progress:
         found = densities_at(field, points, progress).reshape(
             [_FIRST_RESOLUTION, _POINTS_PER_SIDE] * 3
         )
-    first.density.assign(found.max(axis=(1, 3, 5)))
-    first.mark_occupied()
+    grid.density.assign(found.max(axis=(1, 3, 5)))
+    grid.mark_occupied()
+    return grid
+
+
+def keep_seen(grid: DensityGrid, renderer: SceneRenderer, rays: Rays) -> None:
+    """Empties the cells of a grid that pictures are the same without.
+
+    What no camera sees is left as it came out: fog that would keep the grid large and its cells
+    with it, and hide what is behind it from the sampler.
+
+    Args:
+      grid: a coarse one.
+      renderer: of the scene, without a grid.
+      rays: many that were trained on, in scene coordinates.
+    """
+    warped = rays if renderer.warp is None else renderer.warp.warp(rays)
+    seen = np.zeros(_FIRST_RESOLUTION**3)
+
+    @tf.function(reduce_retracing=True)
+    def cells_and_effects(some: Rays) -> tuple[tf.Tensor, tf.Tensor]:
+        samples = renderer.sampler(some, Draws())
+        effects = renderer.effects(some, samples)
+        return grid.cells_at(some.origins, some.directions, samples.depths), effects
+
+    num_rays = int(rays.origins.shape[0])
+    with progress_bar("grid, what is seen", num_rays, "ray") as progress:
+        for start in range(0, num_rays, _RAYS_PER_CHUNK):
+            some = rows_of(warped, slice(start, start + _RAYS_PER_CHUNK))
+            cells, effects = (part.numpy().ravel() for part in cells_and_effects(some))
+            inside = cells >= 0
+            seen += np.bincount(cells[inside], effects[inside], len(seen))
+            progress(some.origins.shape[0])
+    kept = _most_of(seen).reshape([_FIRST_RESOLUTION] * 3)
+    grid.density.assign(tf.where(dilated(tf.constant(kept)), grid.density.value, 0.0))
+    grid.mark_occupied()
+
+
+def _most_of(values: np.ndarray) -> np.ndarray:
+    """Which values [M], the largest ones, make up nearly all of their sum."""
+    order = np.argsort(-values)
+    total = np.cumsum(values[order])
+    if not total[-1] > 0:
+        return np.ones(len(values), bool)
+    kept = np.zeros(len(values), bool)
+    kept[order[: np.searchsorted(total, _SEEN * total[-1]) + 1]] = True
+    return kept
+
+
+def fine_survey(field: Field, coarse: DensityGrid, resolution: int) -> DensityGrid:
+    """A grid over what a coarse one calls occupied.
+
+    Args:
+      field: what both show.
+      coarse: the coarse one.
+      resolution: G, cells along each side.
+    """
     grid = DensityGrid(resolution, name="grid")
-    grid.box.corners.assign(first.occupied_box(all_pieces=True))
+    grid.box.corners.assign(coarse.occupied_box(all_pieces=True))
     points = cell_centers(grid.box.corners.numpy(), resolution)
-    something = _lookup(first.occupied.numpy(), box, points)
+    something = _lookup(coarse.occupied.numpy(), coarse.box.corners.numpy(), points)
     density = np.zeros(len(points), np.float32)
     with progress_bar("grid, where something is", int(something.sum()), "point") as progress:
         density[something] = densities_at(field, points[something], progress)
