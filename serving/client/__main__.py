@@ -26,6 +26,7 @@ from tfnerf.errors import UserError, first_line
 if TYPE_CHECKING:
     from serving.client.rendering import RenderClient
     from tfnerf.geometry.cameras import Cameras
+    from tfnerf.geometry.keyframes import Keyframes
 
 _log = logging.getLogger("tfnerf.client")
 _FRAMES_THROUGH_KEYFRAMES = 120
@@ -92,7 +93,7 @@ def _render(client: RenderClient) -> None:
 
     path = _output(".png")
     keyframes = _keyframes(at_least=1)
-    cameras = client.camera_path() if keyframes is None else client.cameras(keyframes)
+    cameras = client.camera_path() if keyframes is None else _seen_by(client, keyframes)
     cameras = cameras.resized(_RESOLUTION_FACTOR.value)
     if _FRAME.value >= len(cameras):
         raise UserError(f"--frame={_FRAME.value}: expected less than {len(cameras)}")
@@ -141,15 +142,19 @@ def _path_cameras(client: RenderClient) -> Cameras:
     keyframes = _keyframes(at_least=2)
     if keyframes is not None:
         num_frames = _NUM_FRAMES.value or _FRAMES_THROUGH_KEYFRAMES
-        return client.cameras(interpolated(keyframes, num_frames))
+        return _seen_by(client, keyframes.path(num_frames))
     cameras = client.camera_path()
     if _NUM_FRAMES.value is None:
         return cameras
     return client.cameras(interpolated(cameras.camera_to_world, _NUM_FRAMES.value))
 
 
-def _keyframes(at_least: int) -> np.ndarray | None:
-    """Poses [K, 3, 4] of the file that the flag names, if it does."""
+def _seen_by(client: RenderClient, keyframes: Keyframes) -> Cameras:
+    return keyframes.seen_by(client.cameras(keyframes.poses))
+
+
+def _keyframes(at_least: int) -> Keyframes | None:
+    """Those of the file that the flag names, if it does."""
     from tfnerf.geometry.keyframes import read_keyframes
 
     return read_keyframes(Path(_KEYFRAMES.value), at_least) if _KEYFRAMES.value else None

@@ -119,6 +119,8 @@ def _target(servers: Sequence[str]) -> str:
     addresses = []
     for server in servers:
         host, _, port = server.rpartition(":")
+        if ":" in host:
+            raise ServerError(f"{server}: of several servers only IPv4 addresses or names will do")
         try:
             found = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
         except OSError as error:

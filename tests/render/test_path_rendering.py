@@ -104,7 +104,9 @@ def test_the_cameras_of_a_path_can_be_used_as_keyframes(
     renderer: ImageRenderer, scene: Scene, cameras: Cameras, tmp_path: Path
 ) -> None:
     render(renderer, scene, cameras, tmp_path)
-    in_world = read_keyframes(tmp_path / "path.json")
+    keyframes = read_keyframes(tmp_path / "path.json")
+    np.testing.assert_allclose(keyframes.focal, 12 / 11)
+    in_world = keyframes.poses
     positions = scene.scene_to_world @ to_4x4(cameras.camera_to_world)[:, :, 3:]
     np.testing.assert_allclose(in_world[:, :, 3:], positions[:, :3], atol=1e-5)
     rotations = in_world[:, :, :3]
@@ -212,3 +214,24 @@ def test_depths_are_written_as_numbers_in_world_units(
         levels = imageio.imread(tmp_path / "world_depth" / f"{index:04d}.png")
         assert levels.dtype == np.uint16
         np.testing.assert_allclose(levels * per_level, depth, atol=0.51 * per_level)
+
+
+def test_keyframes_may_have_fields_of_view_of_their_own(scene: Scene, tmp_path: Path) -> None:
+    path = tmp_path / "keyframes.json"
+    frames = [
+        {"transform_matrix": to_4x4(pose).tolist(), "camera_angle_x": angle}
+        for pose, angle in zip(orbit_path(3), (0.4, 0.8, 1.2))
+    ]
+    path.write_text(json.dumps({"frames": frames}))
+    cameras = keyframe_cameras(scene, path, 5)
+    expected = 0.5 * cameras.width / np.tan(0.5 * np.array([0.4, 0.8, 1.2]))
+    np.testing.assert_allclose(cameras.focal[::2, 0], expected, rtol=1e-5)
+    assert (np.diff(cameras.focal[:, 0]) < 0).all()
+    del frames[1]["camera_angle_x"]
+    path.write_text(json.dumps({"frames": frames}))
+    with pytest.raises(UserError, match="frame 1: has no camera_angle_x"):
+        read_keyframes(path)
+    frames[1]["camera_angle_x"] = 4
+    path.write_text(json.dumps({"frames": frames}))
+    with pytest.raises(UserError, match="frame 1: camera_angle_x is 4, expected radians"):
+        read_keyframes(path)

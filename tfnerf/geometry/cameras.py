@@ -114,6 +114,10 @@ class Cameras:
             conditions=self._conditions(lambda values: values[views]),
         )
 
+    def with_focal(self, focal: np.ndarray) -> Cameras:
+        """The same with other focal lengths [V, 2], pixels."""
+        return dataclasses.replace(self, focal=focal)
+
     def resized(self, factor: float) -> Cameras:
         """The same views with `factor` times as many pixels a side, at least one."""
         height, width = (max(1, round(factor * side)) for side in (self.height, self.width))

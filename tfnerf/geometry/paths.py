@@ -102,14 +102,31 @@ def interpolated(keyframes: np.ndarray, num_poses: int) -> np.ndarray:
     from scipy.interpolate import CubicSpline
     from scipy.spatial.transform import Rotation, RotationSpline
 
+    times, at = _times(keyframes, num_poses)
+    positions = CubicSpline(times, keyframes[:, :, 3])(at)
+    rotations = RotationSpline(times, Rotation.from_matrix(keyframes[:, :, :3]))(at)
+    return np.concatenate([rotations.as_matrix(), positions[:, :, np.newaxis]], -1)
+
+
+def interpolated_along(keyframes: np.ndarray, values: np.ndarray, num_poses: int) -> np.ndarray:
+    """Values [K] of keyframes on the path that `interpolated` makes, [num_poses].
+
+    They never overshoot, as a spline's would.
+    """
+    from scipy.interpolate import PchipInterpolator
+
+    times, at = _times(keyframes, num_poses)
+    along: np.ndarray = PchipInterpolator(times, values)(at)
+    return along
+
+
+def _times(keyframes: np.ndarray, num_poses: int) -> tuple[np.ndarray, np.ndarray]:
+    """When a path comes by keyframes [K], and when its poses [num_poses] are."""
     steps = np.linalg.norm(np.diff(keyframes[:, :, 3], axis=0), axis=-1)
     # Where the camera only turns, time goes on all the same.
     steps = np.maximum(steps, 0.1 * steps.mean() if steps.any() else 1.0)
     times = np.concatenate([[0.0], np.cumsum(steps)])
-    at = np.linspace(0, times[-1], num_poses)
-    positions = CubicSpline(times, keyframes[:, :, 3])(at)
-    rotations = RotationSpline(times, Rotation.from_matrix(keyframes[:, :, :3]))(at)
-    return np.concatenate([rotations.as_matrix(), positions[:, :, np.newaxis]], -1)
+    return times, np.linspace(0, times[-1], num_poses)
 
 
 def circle_path(poses: np.ndarray, num_poses: int = 120) -> np.ndarray:

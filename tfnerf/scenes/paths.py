@@ -11,7 +11,6 @@ from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.keyframes import read_keyframes
 from tfnerf.geometry.paths import (
     circle_path,
-    interpolated,
     orbit_around,
     orbit_path,
     spiral_path,
@@ -70,8 +69,9 @@ def _spiral_cameras(scene: Scene, num_frames: int) -> Cameras:
 
 def keyframe_cameras(scene: Scene, path: Path, num_frames: int) -> Cameras:
     """Through the keyframes of a file, which are in the world coordinates of the scene's files."""
-    keyframes = transformed(np.linalg.inv(scene.scene_to_world), read_keyframes(path))
-    cameras = _cameras(scene, interpolated(keyframes, num_frames))
+    keyframes = read_keyframes(path).path(num_frames)
+    poses = transformed(np.linalg.inv(scene.scene_to_world), keyframes.poses)
+    cameras = keyframes.seen_by(_cameras(scene, poses))
     if scene.ndc is not None:
         _check_forward(cameras, path)
     return cameras
