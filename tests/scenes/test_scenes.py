@@ -529,6 +529,20 @@ def test_cameras_that_look_at_nothing_in_common_need_near_and_far(
     assert (scene.near, scene.far) == (1, 20)
 
 
+@pytest.mark.parametrize("turn", [np.pi, np.pi / 2])
+def test_split_files_of_a_room_need_near_and_far(blender: Path, turn: float) -> None:
+    turned = np.eye(4)
+    turned[::2, ::2] = [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
+    path = blender / "transforms_train.json"
+    content = json.loads(path.read_text())
+    for frame in content["frames"]:
+        frame["transform_matrix"] = (np.array(frame["transform_matrix"]) @ turned).tolist()
+    write_json(path, **content)
+    refused("transforms_train.json: .*set --near and --far", blender, dataset="blender")
+    scene = load(blender, dataset="blender", near=1.0, far=20.0)
+    assert (scene.near, scene.far) == (1, 20)
+
+
 def scene_file(request: pytest.FixtureRequest, dataset: str) -> Path:
     """The file of the training views of a scene of each kind."""
     if dataset == "blender":

@@ -80,12 +80,14 @@ def inspect_scene(scene: Scene) -> Inspection:
 
 def _sizes(scene: Scene) -> Finding:
     cameras = scene.train.cameras
-    angle = 2 * np.degrees(np.arctan(cameras.width / 2 / float(cameras.focal[:, 0].mean())))
+    half = cameras.width / 2 / float(cameras.focal[:, 0].mean())
+    perspective = cameras.lens == "perspective"
+    angle = 2 * np.degrees(np.arctan(half) if perspective else half)
     text = (
         f"{len(cameras)} training views of {cameras.width} x {cameras.height} pixels, "
         f"{angle:.0f} degrees wide"
     )
-    if not 5 < angle < 120:
+    if not 5 < angle < (120 if perspective else 361):
         return Finding(False, f"{text}: is the focal length right?")
     return Finding(True, text)
 
@@ -168,6 +170,8 @@ def _depths(scene: Scene, found: Fit) -> list[Finding]:
 def _lens(matches: Matches, found: Fit) -> list[Finding]:
     """Would another lens fit better?"""
     if found.fitting.sum() < _MIN_MATCHES or found.share < _MIN_SHARE:
+        return []
+    if matches.cameras.lens == "equirectangular":  # which has no coefficients
         return []
     given = matches.cameras.distortion
     has = f"k1 is {given[:, 0].mean():.3g}" if given.any() else "no lens distortion given"

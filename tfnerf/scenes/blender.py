@@ -11,7 +11,8 @@ import numpy as np
 
 from tfnerf.errors import UserError
 from tfnerf.files import read_json
-from tfnerf.geometry.poses import MIN_CONVERGENCE, check_poses, meeting_point
+from tfnerf.geometry.poses import check_poses, meeting_point
+from tfnerf.scenes.captures import require_known_range
 from tfnerf.scenes.extent import depth_range
 from tfnerf.scenes.files import (
     find_images,
@@ -39,7 +40,7 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
         if split == "train" or folder / f"transforms_{split}.json" in list_files(folder)
     ]
     views = {split: _load_split(folder, split, settings) for split in present}
-    near, far = _range(views, folder)
+    near, far = _range(views, folder, settings)
     return Scene(
         name=folder.name,
         splits=views,
@@ -50,7 +51,7 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
     )
 
 
-def _range(views: dict[str, Views], folder: Path) -> tuple[float, float]:
+def _range(views: dict[str, Views], folder: Path, settings: SceneSettings) -> tuple[float, float]:
     """Near and far: those of the published scenes, unless the scene is not between them.
 
     The training views tell, whichever are read, so that all are rendered alike.
@@ -63,9 +64,13 @@ def _range(views: dict[str, Views], folder: Path) -> tuple[float, float]:
     else:
         return _NEAR, _FAR
     poses = poses.astype(np.float64)
-    point, convergence = meeting_point(poses)
+    if settings.near is not None and settings.far is not None:
+        return settings.near, settings.far
+    if len(poses) > 1:  # of one nothing can be told
+        require_known_range(poses, path)
+    point, _ = meeting_point(poses)
     distances = np.linalg.norm(poses[:, :, 3] - point, axis=-1)
-    if convergence < MIN_CONVERGENCE or _NEAR <= np.median(distances) <= _FAR:
+    if len(poses) == 1 or _NEAR <= np.median(distances) <= _FAR:
         return _NEAR, _FAR
     near, far = depth_range(distances)
     _log.warning(

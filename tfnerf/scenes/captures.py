@@ -132,6 +132,31 @@ def load_capture(
     )
 
 
+def look_the_same_way(poses: np.ndarray) -> bool:
+    """Whether the axes of cameras [V, 3, 4] are too near to parallel to meet anywhere."""
+    return meeting_point(poses)[1] < MIN_CONVERGENCE
+
+
+def look_inwards(poses: np.ndarray) -> bool:
+    """Whether most cameras [V, 3, 4] look at where their axes meet."""
+    point, _ = meeting_point(poses)
+    return not look_the_same_way(poses) and bool(looking_at(poses, point).mean() >= _MIN_LOOKING)
+
+
+def require_known_range(poses: np.ndarray, path: Path) -> None:
+    """Raises UnknownRangeError if near and far cannot be told from cameras [V, 3, 4]."""
+    if look_the_same_way(poses):
+        raise UnknownRangeError(
+            f"{path}: the cameras look the same way, so near and far cannot be told from them: set "
+            "--near and --far in units of this file"
+        )
+    if not look_inwards(poses):
+        raise UnknownRangeError(
+            f"{path}: the cameras look away from where their axes meet, as in a room, so near and "
+            "far cannot be told from them: set --near and --far as python -m tfnerf.inspect advises"
+        )
+
+
 def _read_bounds(frames: Sequence[dict[str, Any]], path: Path) -> np.ndarray | None:
     """Nearest and farthest depth of what each frame shows, [K, 2]; None if none says."""
     saying = [frame for frame in frames if "near" in frame or "far" in frame]
@@ -165,25 +190,16 @@ def _place(
     given = None
     if settings.near is not None and settings.far is not None:
         given = settings.near, settings.far
-    point, convergence = meeting_point(poses)
-    forward = convergence < MIN_CONVERGENCE
+    point, _ = meeting_point(poses)
+    forward, inward = look_the_same_way(poses), look_inwards(poses)
     if settings.ndc or (settings.ndc is None and forward and bounds is not None and not given):
         return _place_in_ndc(poses, bounds, path)
-    inward = not forward and looking_at(poses, point).mean() >= _MIN_LOOKING
     if not inward and bounds is not None:
         return _place_around(poses.mean(0)[:, 3], float(np.sqrt(bounds.prod(-1)).mean()), bounds)
     if forward and given:
         return _Placement(np.eye(4), *given)
-    if forward:
-        raise UnknownRangeError(
-            f"{path}: the cameras look the same way, so near and far cannot be told from them: set "
-            "--near and --far in units of this file"
-        )
-    if not inward and not given:
-        raise UnknownRangeError(
-            f"{path}: the cameras look away from where their axes meet, as in a room, so near and "
-            "far cannot be told from them: set --near and --far as python -m tfnerf.inspect advises"
-        )
+    if not given:
+        require_known_range(poses, path)
     distances = np.linalg.norm(poses[:, :, 3] - point, axis=-1)
     placement = _place_around(point, float(distances.mean()), bounds)
     if bounds is None:
