@@ -529,10 +529,8 @@ def test_cameras_that_look_at_nothing_in_common_need_near_and_far(
     assert (scene.near, scene.far) == (1, 20)
 
 
-@pytest.mark.parametrize("turn", [np.pi, np.pi / 2])
-def test_split_files_of_a_room_need_near_and_far(blender: Path, turn: float) -> None:
-    turned = np.eye(4)
-    turned[::2, ::2] = [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
+def test_split_files_of_a_room_need_near_and_far(blender: Path) -> None:
+    turned = np.diag([-1.0, 1, -1, 1])
     path = blender / "transforms_train.json"
     content = json.loads(path.read_text())
     for frame in content["frames"]:
