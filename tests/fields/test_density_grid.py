@@ -88,7 +88,17 @@ def test_occupied_are_dense_cells_and_their_neighbours() -> None:
     assert grid.occupied_share == expected.mean()
 
 
-def test_the_box_shrinks_to_the_largest_piece() -> None:
+def test_fog_that_is_larger_than_the_scene_does_not_cut_it_off() -> None:
+    grid = small_grid(12)
+    occupied = np.zeros([12, 12, 12], bool)
+    occupied[0:4, 0:4, 0:4] = True
+    occupied[8:11, 8:11, 8:11] = True
+    grid.occupied.assign(occupied)
+    cells = np.array([[0, 0, 0], [11, 11, 11]])
+    np.testing.assert_allclose(grid.occupied_box(), BOX[0] + SIZE * cells / 12)
+
+
+def test_specks_do_not_keep_the_box_large() -> None:
     grid = small_grid(12)
     occupied = np.zeros([12, 12, 12], bool)
     occupied[3:9, 2:7, 4:8] = True

@@ -17,6 +17,8 @@ _EMPTY_OPACITY = 1e-3
 """Of a cell, seen across its longest side, below which it and its neighbours count as empty."""
 _DECAY = 0.95
 """What is left of a cell's density when the field says it is lower."""
+_SPECK = 0.1
+"""Size of a piece, against the largest, up to which it is taken for a mistake."""
 _CELLS_PER_REFRESH = 1 << 15
 """That a field is asked for where it cannot tell all of them at once."""
 _POINTS_PER_CHUNK = 1 << 15
@@ -181,8 +183,9 @@ class DensityGrid(keras.layers.Layer):
         """The smallest box [2, 3] float64 around the cells that are not empty.
 
         Args:
-          all_pieces: of pieces apart from each other all count, else only the largest one: while
-            training a speck in front of a camera must not keep the box large.
+          all_pieces: of pieces apart from each other all count, else specks do not: while training
+            one in front of a camera must not keep the box large. Larger ones count, because early
+            in training fog can be larger than the scene.
         """
         from scipy import ndimage
 
@@ -192,7 +195,9 @@ class DensityGrid(keras.layers.Layer):
             return corners
         if not all_pieces:
             pieces, _ = ndimage.label(occupied)
-            occupied = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+            sizes = np.bincount(pieces.ravel())
+            sizes[0] = 0
+            occupied = (sizes > _SPECK * sizes.max())[pieces]
         cells = np.argwhere(occupied)
         around = np.stack([cells.min(0), cells.max(0) + 1])
         return corners[0] + (corners[1] - corners[0]) * around / self.resolution
