@@ -73,6 +73,17 @@ def _finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
+def require_folder(path: Path) -> Path:
+    """The folder, or UserError if there is none."""
+    try:
+        found = path.is_dir()
+    except OSError as error:
+        raise UserError(f"{path}: not readable: {error.strerror}") from None
+    if not found:
+        raise UserError(f"{path}: no such folder")
+    return path
+
+
 def make_folder(path: Path) -> Path:
     """Makes a folder and those above it; UserError if that fails."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tfnerf.errors import UserError
+from tfnerf.files import require_folder
 from tfnerf.settings import Dataset
 
 _TELLING_FILES: dict[Dataset, tuple[str, ...]] = {
@@ -30,12 +31,7 @@ def detect_dataset(data_dir: Path) -> Dataset:
     """
     if data_dir.suffix == ".npz":
         return "tiny_nerf"
-    try:
-        found = data_dir.is_dir()
-    except OSError as error:
-        raise UserError(f"{data_dir}: not readable: {error.strerror}") from None
-    if not found:
-        raise UserError(f"{data_dir}: no such folder")
+    require_folder(data_dir)
     for name, patterns in _TELLING_FILES.items():
         if any(any(data_dir.glob(pattern)) for pattern in patterns):
             return name

@@ -10,18 +10,11 @@ from typing import Any
 import numpy as np
 
 from tfnerf.errors import UserError
-from tfnerf.files import read_json
+from tfnerf.files import read_json, require_folder
 from tfnerf.geometry.poses import check_poses, meeting_point
 from tfnerf.scenes.captures import require_known_range
 from tfnerf.scenes.extent import depth_range
-from tfnerf.scenes.files import (
-    find_images,
-    list_files,
-    names_of,
-    read_frames,
-    read_images,
-    require_folder,
-)
+from tfnerf.scenes.files import find_images, list_files, names_of, read_frames, read_images
 from tfnerf.scenes.intrinsics import read_cameras
 from tfnerf.scenes.masks import read_masks
 from tfnerf.scenes.scene import Scene, Views

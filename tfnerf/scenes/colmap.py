@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from tfnerf.errors import UserError
+from tfnerf.files import require_folder
 from tfnerf.geometry.poses import to_4x4, transformed, upright
 from tfnerf.scenes.captures import Frames, load_capture
 from tfnerf.scenes.colmap_model import find_model, read_model
-from tfnerf.scenes.files import read_images, require_folder
+from tfnerf.scenes.files import read_images
 from tfnerf.scenes.scene import Scene
 from tfnerf.scenes.transforms import frames_with_images
 from tfnerf.settings import SceneSettings

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfnerf.errors import UserError
+from tfnerf.files import require_folder
 from tfnerf.geometry.poses import to_4x4
-from tfnerf.scenes.files import require_folder
 
 _PARAMETERS: dict[str, tuple[str, ...]] = {
     "SIMPLE_PINHOLE": ("f", "cx", "cy"),

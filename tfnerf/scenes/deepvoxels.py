@@ -8,15 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from tfnerf.errors import UserError
+from tfnerf.files import require_folder
 from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.poses import check_poses
-from tfnerf.scenes.files import (
-    list_files,
-    list_images,
-    names_of,
-    read_images,
-    require_folder,
-)
+from tfnerf.scenes.files import list_files, list_images, names_of, read_images
 from tfnerf.scenes.scene import Scene, Views
 from tfnerf.settings import SceneSettings
 

@@ -13,19 +13,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tfnerf.errors import UserError
+from tfnerf.files import require_folder
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-
-
-def require_folder(path: Path) -> Path:
-    """The folder, or UserError if there is none."""
-    try:
-        found = path.is_dir()
-    except OSError as error:
-        raise UserError(f"{path}: not readable: {error.strerror}") from None
-    if not found:
-        raise UserError(f"{path}: no such folder")
-    return path
 
 
 def read_number(content: dict[str, Any], key: str, path: Path) -> float:

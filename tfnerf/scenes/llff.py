@@ -13,7 +13,7 @@ import imageio.v3 as imageio
 import numpy as np
 
 from tfnerf.errors import UserError
-from tfnerf.files import flush_folder
+from tfnerf.files import flush_folder, require_folder
 from tfnerf.geometry.cameras import NDC, Cameras
 from tfnerf.geometry.poses import (
     average_pose,
@@ -23,15 +23,7 @@ from tfnerf.geometry.poses import (
     scaled,
     to_4x4,
 )
-from tfnerf.scenes.files import (
-    list_files,
-    list_images,
-    names_of,
-    read_image,
-    read_images,
-    require_folder,
-    shrink,
-)
+from tfnerf.scenes.files import list_files, list_images, names_of, read_image, read_images, shrink
 from tfnerf.scenes.scene import Scene, Views
 from tfnerf.scenes.split import hold_out
 from tfnerf.settings import SceneSettings

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tfnerf.errors import UserError
-from tfnerf.files import read_json
+from tfnerf.files import read_json, require_folder
 from tfnerf.scenes.captures import Frames, load_capture
-from tfnerf.scenes.files import find_images, read_frames, require_folder
+from tfnerf.scenes.files import find_images, read_frames
 from tfnerf.scenes.scene import Scene
 from tfnerf.settings import SceneSettings
 
