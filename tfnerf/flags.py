@@ -68,7 +68,7 @@ def define_run_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_integer(
         "num_samples",
         None,
-        "Samples per ray with a grid; fewer are faster. Default: as in training, 32 for a run that "
+        "Samples per ray with a grid; fewer are faster. Default: as in training, 12 for a run that "
         "was trained hierarchical.",
         lower_bound=1,
         flag_values=flag_values,

@@ -100,6 +100,12 @@ def test_depths_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
     assert not folder.exists()
     content = evaluate_split(run, "test", world_depth=True)
     assert content["world_depth_per_level"] > 0
+    moved = run.model.final.trainable_variables[-1]
+    moved.assign(moved + 5.0)
+    before = np.load(folder / f"{content['views'][0]['name']}.npy")
+    evaluate_split(run, "test")
+    content = evaluate_split(run, "test", world_depth=True)
+    assert not np.array_equal(before, np.load(folder / f"{content['views'][0]['name']}.npy"))
     for view in content["views"]:
         depth = np.load(folder / f"{view['name']}.npy")
         levels = imageio.imread(folder / f"{view['name']}.png")

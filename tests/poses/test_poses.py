@@ -126,7 +126,8 @@ def count(database: Path, table: str) -> int:
         return 0
 
 
-def test_a_killed_call_is_taken_up(photographs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("table", ["descriptors", "two_view_geometries"])
+def test_a_killed_call_is_taken_up(photographs: Path, tmp_path: Path, table: str) -> None:
     output = tmp_path / "room"
     command = [
         *(sys.executable, "-m", "tfnerf.poses"),
@@ -135,17 +136,36 @@ def test_a_killed_call_is_taken_up(photographs: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
     database = output / "colmap" / "database.db"
     deadline = time.monotonic() + 120
-    while count(database, "two_view_geometries") < 3 and time.monotonic() < deadline:
+    while count(database, table) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (output / "transforms.json").exists()
-    features = count(database, "descriptors")
-    assert features == NUM_VIEWS
     refusal = find_poses(photographs, output, "--lens=PINHOLE", status=1)
     assert "--lens=PINHOLE: " in refusal and "was begun with OPENCV" in refusal
     find_poses(photographs, output)
+    assert count(database, "cameras") == 1
     assert errors(world_poses(scene_of(output)), arc(NUM_VIEWS))[0] < 0.5
+
+
+def test_what_others_have_made_is_left_alone(photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "colmap").mkdir()
+    (tmp_path / "colmap" / "model").write_text("of another program")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.heic").write_text("the only one")
+    assert "not empty, expected a new folder" in find_poses(photographs, tmp_path, status=1)
+    assert (tmp_path / "images" / "a.heic").exists()
+
+
+def test_other_photographs_than_before_are_refused(photographs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("IMG_0000.jpg", "IMG_0001.jpg"):
+        shutil.copy(photographs / name, folder)
+    assert "expected at least 3" in find_poses(folder, tmp_path / "room", status=1)
+    shutil.copy(photographs / "IMG_0002.jpg", folder)
+    output = find_poses(folder, tmp_path / "room", status=1)
+    assert "was begun with other photographs" in output
 
 
 def test_the_sharpest_frames_of_a_video_are_taken(tmp_path: Path) -> None:
@@ -187,9 +207,11 @@ def test_photographs_are_upright_masked_and_of_one_size(photographs: Path, tmp_p
     mask = np.full([HEIGHT, WIDTH], 255, np.uint8)
     mask[:, :40] = 0
     Image.fromarray(mask).save(masks / "IMG_0001.png")
+    Image.fromarray(mask).save(masks / "IMG_99.png")
     output = find_poses(folder, tmp_path / "room", f"--masks={masks}")
     assert "thumbnail.jpg: 50 x 40 pixels, where most have 320 x 240" in output
     assert "broken.jpg: no image that can be read" in output
+    assert "IMG_99.png: a mask, but of no image that is taken" in output
     scene = scene_of(tmp_path / "room")
     assert len(scene.train) == NUM_VIEWS
     upright = photograph(arc(NUM_VIEWS)[3]).astype(float)

@@ -231,6 +231,13 @@ def test_keyframes_may_have_fields_of_view_of_their_own(scene: Scene, tmp_path: 
     path.write_text(json.dumps({"frames": frames}))
     with pytest.raises(UserError, match="frame 1: has no camera_angle_x"):
         read_keyframes(path)
+    for width in (-64, 0, "wide", None):
+        wrong = [
+            {"transform_matrix": f["transform_matrix"], "fl_x": 50, "w": width} for f in frames
+        ]
+        path.write_text(json.dumps({"frames": wrong}))
+        with pytest.raises(UserError, match=r"frame 0: fl_x and w are 50 and .*expected positive"):
+            read_keyframes(path)
     frames[1]["camera_angle_x"] = 4
     path.write_text(json.dumps({"frames": frames}))
     with pytest.raises(UserError, match="frame 1: camera_angle_x is 4, expected radians"):

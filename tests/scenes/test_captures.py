@@ -267,6 +267,8 @@ def test_near_and_far_of_frames_are_taken(capture: Path) -> None:
     scene = load(capture, dataset="transforms")
     scale = 4 / 3  # the cameras are 3 from the middle
     np.testing.assert_allclose([scene.near, scene.far], [0.8 * 2 * scale, 1.25 * 5 * scale])
+    change(capture, near=1.0)  # of the file it holds for frames that say nothing themselves
+    np.testing.assert_allclose(load(capture, dataset="transforms").near, 0.8 * 2 * scale)
     change(capture, {3: {"near": 6.0}})
     with pytest.raises(UserError, match="near and far are 6 and 5, expected 0 < near < far"):
         load(capture, dataset="transforms")

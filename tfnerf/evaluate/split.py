@@ -121,7 +121,7 @@ def _evaluate(
         "mean": _mean(in_order),
         "views": in_order,
         **({} if cost is None else {"grid": cost._asdict()}),
-        **({"world_depth_per_level": scene.world_depth_per_level} if world_depth else {}),
+        "world_depth_per_level": scene.world_depth_per_level,
         "fingerprint": identity,
     }
     write_file(folder / _FINISHED, to_json(content, indent=1) + "\n")
@@ -153,6 +153,8 @@ def _done_before(folder: Path, identity: str, world_depth: bool) -> dict[str, di
             }
     # They would not belong to the pictures that are about to be written.
     (folder / _FINISHED).unlink(missing_ok=True)
+    for file in (folder / WORLD_DEPTH).glob("*.*"):
+        file.unlink()
     return {}
 
 
@@ -195,9 +197,12 @@ def _flat(quality: ViewQuality) -> dict[str, Any]:
 
 
 def _mean(views: list[dict[str, Any]]) -> dict[str, float]:
-    """The mean of each measure over the views."""
-    names = [name for name in views[0] if name != "name"]
-    return {name: float(np.mean([_number(view[name]) for view in views])) for name in names}
+    """The mean of each measure over the views that have it."""
+    names = dict.fromkeys(name for view in views for name in view if name != "name")
+    return {
+        name: float(np.mean([_number(view[name]) for view in views if name in view]))
+        for name in names
+    }
 
 
 def _number(value: float | None) -> float:

@@ -83,13 +83,13 @@ def _focal_of(values: dict[str, Any], where: str) -> float | None:
             )
         return 0.5 / math.tan(0.5 * angle)
     if "fl_x" in values and "w" in values:
-        focal = _number(values["fl_x"]) / max(_number(values["w"]), 0.0) if values["w"] else -1.0
-        if not 0 < focal < math.inf:
+        pixels, width = _number(values["fl_x"]), _number(values["w"])
+        if not (pixels > 0 and width > 0):
             raise UserError(
                 f"{where}: fl_x and w are {values['fl_x']!r:.40} and {values['w']!r:.40}, expected "
                 "positive numbers"
             )
-        return focal
+        return pixels / width
     return None
 
 

@@ -15,6 +15,8 @@ from absl import flags
 
 from tfnerf import command_line
 from tfnerf.errors import UserError
+from tfnerf.files import sole_writer
+from tfnerf.fingerprint import fingerprint
 from tfnerf.poses.workplace import Request, Workplace
 
 _log = logging.getLogger("tfnerf.poses")
@@ -44,21 +46,21 @@ def main() -> None:
     from tfnerf.poses.photographs import gather_images
     from tfnerf.poses.reconstruction import reconstruct
 
-    workplace = Workplace(Path(_OUTPUT.value).expanduser())
-    source = Path(_IMAGES.value).expanduser()
-    if not source.exists():
-        raise UserError(f"--images={source}: no such folder or file")
-    workplace.begin(
-        Request(
-            str(source.absolute()),
-            _masks(),
-            _NUM_FRAMES.value if source.is_file() else None,
-            _LENS.value,
-        )
+    source = _existing("images", _IMAGES.value)
+    masks = _existing("masks", _MASKS.value) if _MASKS.value else None
+    request = Request(
+        str(source),
+        None if masks is None else str(masks),
+        _NUM_FRAMES.value if source.is_file() else None,
+        _LENS.value,
+        fingerprint([_listing(path) for path in (source, masks) if path is not None]),
     )
-    gathered = gather_images(workplace)
-    found = reconstruct(workplace, gathered)
-    report = write_capture(workplace, gathered, found)
+    workplace = Workplace(_path("output", _OUTPUT.value))
+    workplace.begin(request)
+    with sole_writer(workplace.folder):
+        gathered = gather_images(workplace)
+        found = reconstruct(workplace, gathered)
+        report = write_capture(workplace, gathered, found)
     for line in report.lines():
         _log.info("%s", line)
     _log.info("look at it:  python -m tfnerf.inspect --data_dir=%s", workplace.folder)
@@ -70,13 +72,32 @@ def main() -> None:
     )
 
 
-def _masks() -> str | None:
-    if not _MASKS.value:
-        return None
-    folder = Path(_MASKS.value).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"--masks={folder}: no such folder")
-    return str(folder.absolute())
+def _path(flag: str, value: str) -> Path:
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:
+        raise UserError(f"--{flag}={value}: {error}") from None
+
+
+def _existing(flag: str, value: str) -> Path:
+    path = _path(flag, value)
+    try:
+        found = path.is_dir() or (flag == "images" and path.is_file())
+    except OSError as error:
+        raise UserError(f"--{flag}={value:.200}: {error.strerror}") from None
+    if not found:
+        kind = "folder or file" if flag == "images" else "folder"
+        raise UserError(f"--{flag}={value}: no such {kind}")
+    return path
+
+
+def _listing(path: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a file, or of the files of a folder."""
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    except OSError as error:
+        raise UserError(f"{path}: not readable: {error.strerror}") from None
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tfnerf.errors import UserError, first_line
-from tfnerf.files import flush_folder, make_folder, read_json, remove_folder, write_file
+from tfnerf.files import flush_folder, make_folder, read_json, write_file
 from tfnerf.poses.video import write_sharpest_frames
 from tfnerf.poses.workplace import Workplace
 from tfnerf.progress import progress_bar
@@ -60,14 +60,13 @@ def gather_images(workplace: Workplace) -> Gathered:
             left_out: dict[str, str] = {}
         else:
             left_out = _take_photographs(Path(request.images), aside)
-        write_file(workplace.left_out, json.dumps(left_out, indent=2))
         if request.masks is not None:
-            _take_masks(Path(request.masks), aside, workplace.masks)
+            left_out |= _take_masks(Path(request.masks), aside, workplace.masks)
+        write_file(workplace.left_out, json.dumps(left_out, indent=2))
         flush_folder(aside)
         aside.rename(workplace.images)
     names = [path.name for path in list_images(workplace.images)]
     if len(names) < _MIN_IMAGES:
-        remove_folder(workplace.images)
         raise UserError(
             f"--images={request.images}: found {len(names)} images that can be used, expected at "
             f"least {_MIN_IMAGES}{_some_reasons(read_json(workplace.left_out))}"
@@ -162,21 +161,29 @@ def _drop_other_sizes(folder: Path, sizes: dict[str, tuple[int, int]]) -> dict[s
     return left_out
 
 
-def _take_masks(source: Path, images: Path, target: Path) -> None:
-    """Writes a mask for each image, as COLMAP wants: white for those that have none."""
-    masks = {path.stem: path for path in list_images(source)}
-    masks |= {path.name: path for path in list_images(source)}
+def _take_masks(source: Path, images: Path, target: Path) -> dict[str, str]:
+    """Writes a mask for each image, as COLMAP wants: white for those that have none.
+
+    Returns:
+      Why masks were left out that were, by name.
+    """
+    found = list_images(source)
+    masks = {path.stem: path for path in found} | {path.name: path for path in found}
+    # Of `a.heic`, whose image is `a.jpg`, it may be called `a.heic.png` too.
+    masks |= {Path(path.stem).stem: path for path in found if Path(path.stem).suffix}
     make_folder(target)
-    num_taken = 0
+    taken: set[Path | None] = set()
     for image in list_images(images):
         path = masks.get(f"{image.name}.png") or masks.get(image.stem)
         mask = np.ones(_size_of(image)[::-1], bool) if path is None else _read_mask(path, image)
         Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(
             target / f"{image.name}.png"
         )
-        num_taken += path is not None
-    if not num_taken:
+        taken.add(path)
+    if not taken - {None}:
         raise UserError(f"--masks={source}: found no mask that is named as an image is")
+    unused = [path.name for path in list_files(source) if path not in taken]
+    return {name: "a mask, but of no image that is taken" for name in unused if name[0] != "."}
 
 
 def _read_mask(path: Path, image: Path) -> np.ndarray:

@@ -76,6 +76,9 @@ def _find_features(workplace: Workplace, gathered: Gathered) -> None:
     reader = pycolmap.ImageReaderOptions(camera_model=workplace.request.lens)
     if gathered.has_masks:
         reader.mask_path = workplace.masks
+    known = _camera_of(workplace.database)
+    if known is not None:  # of a call that was stopped; COLMAP would give the rest another one
+        reader.existing_camera_id = known
     options = pycolmap.FeatureExtractionOptions(max_image_size=_IMAGE_SIZE, use_gpu=False)
     options.sift.max_num_features = _NUM_FEATURES
     with _progress(workplace.database, "features", "descriptors", len(gathered.names), "image"):
@@ -90,6 +93,15 @@ def _find_features(workplace: Workplace, gathered: Gathered) -> None:
                 cancellation_token=token,
             )
         )
+
+
+def _camera_of(database: Path) -> int | None:
+    """The number of the camera that images of an earlier call have, if there was one."""
+    if not database.exists():
+        return None
+    with pycolmap.Database.open(database) as opened:
+        cameras = opened.read_all_cameras()
+    return cameras[0].camera_id if cameras else None
 
 
 def _match(workplace: Workplace, gathered: Gathered) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tfnerf.errors import UserError
 from tfnerf.files import make_folder, read_json, write_file
+from tfnerf.scenes.files import list_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Request:
     """To take from a video; None: it is none."""
     lens: str
     """COLMAP's name of the model."""
+    found: str
+    """Fingerprint of the names, sizes and times of what it is to be made of."""
 
 
 class Workplace:
@@ -65,12 +68,22 @@ class Workplace:
         if self._request.exists():
             self._check_same(read_json(self._request))
             return
-        if self.folder.is_dir() and any(self.folder.iterdir()) and not self._colmap.is_dir():
+        if self.folder.exists() and not self._is_new():
             raise UserError(f"--output={self.folder}: not empty, expected a new folder")
         make_folder(self._colmap)
         write_file(self._request, json.dumps(dataclasses.asdict(request), indent=2))
 
+    def _is_new(self) -> bool:
+        """Whether nothing is there but what a call that was killed at once has left."""
+        others = [path for path in list_files(self.folder) if path != self._colmap]
+        return not others and (not self._colmap.is_dir() or not any(self._colmap.iterdir()))
+
     def _check_same(self, before: dict[str, object]) -> None:
+        if before.get("found") != self.request.found:
+            raise UserError(
+                f"--output={self.folder}: was begun with other photographs than are there now; "
+                "give another"
+            )
         for name, value in dataclasses.asdict(self.request).items():
             if before.get(name) != value:
                 raise UserError(

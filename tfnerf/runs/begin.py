@@ -45,9 +45,9 @@ def begin_run(config: Config, folder: RunFolder, scene: Scene) -> None:
             )
         if to_flagfile(before) == text:
             return
-    else:
-        write_record(folder.scene, scene)
     write_file(folder.flags, _header() + text)
+    if not saved:
+        write_record(folder.scene, scene)
     make_folder(folder.renders)
 
 

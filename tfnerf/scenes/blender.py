@@ -89,7 +89,8 @@ def _load_split(folder: Path, split: str, settings: SceneSettings) -> Views:
     content = read_json(path)
     frames = read_frames(content, path)
     skip = 1 if split == "train" else settings.test_skip
-    frames = frames[::skip]
+    for_all = {key: content[key] for key in ("mask_path",) if key in content}
+    frames = [{**for_all, **frame} for frame in frames[::skip]]
     poses = _poses(frames, path)
     names = [frame["file_path"] for frame in frames]
     image_paths = [image or folder / name for image, name in zip(find_images(folder, names), names)]

@@ -97,6 +97,7 @@ def load_capture(
       UserError: something else is missing or wrong.
     """
     path, content, frames, image_paths = capture
+    frames = [{**_of_all(content), **frame} for frame in frames]
     if images is None:
         images = read_images(image_paths, settings.factor)
     size = images.shape[1:3]
@@ -130,6 +131,11 @@ def load_capture(
         bounds=None if bounds is None else _range(bounds * scale),
         scene_to_world=np.linalg.inv(placement.to_scene),
     )
+
+
+def _of_all(content: dict[str, Any]) -> dict[str, Any]:
+    """What frames may say that stands once for all of them."""
+    return {key: content[key] for key in ("near", "far", "mask_path") if key in content}
 
 
 def look_the_same_way(poses: np.ndarray) -> bool:

@@ -129,7 +129,7 @@ def _to_model(
                 "file_path": image.name,
                 "transform_matrix": to_4x4(pose).tolist(),
                 **cameras[image.camera],
-                **_bounds(image, rotation, ids, places),
+                **_bounds(image, rotation, ids, places, cameras[image.camera]),
             }
         )
     return Model({"frames": frames}, places)
@@ -145,11 +145,17 @@ def _rotation(quaternion: np.ndarray, where: str) -> np.ndarray:
 
 
 def _bounds(
-    image: _Image, rotation: np.ndarray, ids: np.ndarray, places: np.ndarray
+    image: _Image,
+    rotation: np.ndarray,
+    ids: np.ndarray,
+    places: np.ndarray,
+    camera: dict[str, Any],
 ) -> dict[str, float]:
     """Between which depths what an image shows lies; nothing where no points tell."""
-    seen = np.isin(ids, image.points)
-    depths = places[seen] @ rotation[2] + image.translation[2]
+    seen = places[np.isin(ids, image.points)] @ rotation.T + image.translation
+    # Depths of a fisheye are distances, as it looks aside and behind.
+    fisheye = camera["camera_model"] == "OPENCV_FISHEYE"
+    depths = np.linalg.norm(seen, axis=-1) if fisheye else seen[:, 2]
     depths = depths[np.isfinite(depths) & (depths > 0)]
     if len(depths) < _MIN_POINTS:
         return {}
