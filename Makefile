@@ -30,7 +30,7 @@ demo-paper: setup
 
 # Photographs of your own, or a video, to a scene that is trained and exported:
 #     make capture IMAGES=photos NAME=mine
-# For cameras that look the same way add CONFIG=configs/fast/llff.txt.
+# For cameras that look the same way add CONFIG="configs/fast/llff.txt --dataset=transforms".
 NAME ?= mine
 CONFIG ?= configs/fast/captures.txt
 capture: setup

@@ -65,8 +65,8 @@ def main() -> None:
         _log.info("%s", line)
     _log.info("look at it:  python -m tfnerf.inspect --data_dir=%s", workplace.folder)
     _log.info(
-        "train on it: python -m tfnerf.train --flagfile=configs/fast/%s.txt --data_dir=%s%s",
-        "llff" if report.forward_facing else "captures",
+        "train on it: python -m tfnerf.train --flagfile=configs/fast/%s --data_dir=%s%s",
+        "llff.txt --dataset=transforms" if report.forward_facing else "captures.txt",
         workplace.folder,
         f" --factor={report.factor}",
     )

@@ -279,6 +279,8 @@ def _text_images(path: Path) -> list[_Image]:
 
 def _text_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
     rows = [line.split()[:4] for line in filter(None, _lines(path))]
+    if any(len(row) < 4 for row in rows):
+        raise ValueError("a point of less than a number and three coordinates")
     if not rows:
         return np.zeros(0, np.int64), np.zeros([0, 3])
     ids = np.array([int(row[0]) for row in rows], np.int64)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import imageio.v3 as imageio
 import numpy as np
 
-from tfnerf.errors import UserError
+from tfnerf.errors import UserError, first_line
 from tfnerf.files import flush_folder, require_folder
 from tfnerf.geometry.cameras import NDC, Cameras
 from tfnerf.geometry.poses import (
@@ -103,8 +103,8 @@ def read_poses_bounds(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: not readable as .npy: {error}") from None
+    except Exception as error:  # damaged headers are met with errors of many kinds
+        raise UserError(f"{path}: not readable as .npy: {first_line(error)}") from None
     if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "fiu":
         raise UserError(f"{path}: expected an array of numbers")
     if rows.ndim != 2 or rows.shape[1] != 17 or not len(rows):

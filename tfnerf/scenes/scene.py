@@ -83,6 +83,13 @@ class Scene:
     def __post_init__(self) -> None:
         if "train" in self.splits and not len(self.train):
             raise UserError(f"{self.name}: no training views; --holdout_every=0 holds none out")
+        poses = [views.cameras.camera_to_world for views in self.splits.values()]
+        numbers = [np.asarray([self.near, self.far]), self.scene_to_world, *poses]
+        if not all(np.isfinite(values).all() for values in numbers):
+            raise UserError(
+                f"{self.name}: positions or depths are too large or too small for 32 bits, once "
+                "the scene is scaled as its cameras and bounds say"
+            )
         if not self.near < self.far:
             raise UserError(
                 f"{self.name}: near is {self.near:g} and far {self.far:g}, expected near < far; "
