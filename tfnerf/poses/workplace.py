@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tfnerf.errors import UserError
 from tfnerf.files import make_folder, read_json, write_file
-from tfnerf.scenes.files import list_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +74,11 @@ class Workplace:
 
     def _is_new(self) -> bool:
         """Whether nothing is there but what a call that was killed at once has left."""
-        others = [path for path in list_files(self.folder) if path != self._colmap]
-        return not others and (not self._colmap.is_dir() or not any(self._colmap.iterdir()))
+        try:
+            others = [path for path in self.folder.iterdir() if path != self._colmap]
+            return not others and (not self._colmap.is_dir() or not any(self._colmap.iterdir()))
+        except OSError as error:
+            raise UserError(f"--output={self.folder}: not readable: {error.strerror}") from None
 
     def _check_same(self, before: dict[str, object]) -> None:
         if before.get("found") != self.request.found:
