@@ -11,6 +11,9 @@ import numpy as np
 
 from tfnerf.files import write_file
 
+WORLD_DEPTH = "world_depth"
+"""Folder of depths as numbers, beside pictures."""
+
 
 def to_8bit(values: np.ndarray) -> np.ndarray:
     """Values from 0 to 1 to uint8, rounded; what lies outside is clipped."""
@@ -52,6 +55,11 @@ def sharpness(gray: np.ndarray) -> float:
     return float((neighbours - 4 * inner).var())
 
 
+def depth_files(path: Path) -> list[Path]:
+    """What `write_depth` writes."""
+    return [path.with_name(f"{path.name}.{suffix}") for suffix in ("npy", "png")]
+
+
 def write_depth(path: Path, depth: np.ndarray, per_level: float) -> None:
     """Writes depths [H, W] as `path`.npy, float32, and `path`.png, 16 bits.
 
@@ -62,9 +70,10 @@ def write_depth(path: Path, depth: np.ndarray, per_level: float) -> None:
     """
     buffer = io.BytesIO()
     np.save(buffer, depth.astype(np.float32), allow_pickle=False)
-    write_file(path.with_name(f"{path.name}.npy"), buffer.getvalue())
+    numbers, picture = depth_files(path)
+    write_file(numbers, buffer.getvalue())
     levels = np.clip(np.rint(depth / per_level), 0, 65535).astype(np.uint16)
-    write_png(path.with_name(f"{path.name}.png"), levels)
+    write_png(picture, levels)
 
 
 def opaque_depth(depth: np.ndarray, opacity: np.ndarray, far: float) -> np.ndarray:

@@ -22,8 +22,10 @@ from tfnerf.files import (
 )
 from tfnerf.fingerprint import fingerprint
 from tfnerf.images import (
+    WORLD_DEPTH,
     color_depth,
     color_map,
+    depth_files,
     opaque_depth,
     truncated_to_8bit,
     write_depth,
@@ -36,8 +38,6 @@ from tfnerf.scenes import Scene, Views, true_colors
 from tfnerf.volume.image_renderer import Image
 
 _log = logging.getLogger(__name__)
-WORLD_DEPTH = "world_depth"
-"""Folder of depths as numbers."""
 _FINISHED, _UNFINISHED = "metrics.json", ".unfinished.json"
 _MAX_ERROR = 0.25
 """The error that the brightest colour of an error map stands for."""
@@ -176,8 +176,8 @@ def _pictures(folder: Path, name: str) -> tuple[Path, Path, Path]:
 
 def _files(folder: Path, name: str, world_depth: bool) -> list[Path]:
     """All that is written of a view."""
-    numbers = [folder / WORLD_DEPTH / f"{name}.{suffix}" for suffix in ("npy", "png")]
-    return [*_pictures(folder, name), *(numbers if world_depth else [])]
+    numbers = depth_files(folder / WORLD_DEPTH / name) if world_depth else []
+    return [*_pictures(folder, name), *numbers]
 
 
 def _write_pictures(folder: Path, name: str, scene: Scene, image: Image, truth: np.ndarray) -> None:

@@ -9,17 +9,11 @@ from typing import Any
 import numpy as np
 
 from tfnerf.files import to_json, write_file
-from tfnerf.geometry.poses import (
-    MIN_CONVERGENCE,
-    looking_at,
-    meeting_point,
-    scale_of,
-    transformed,
-    upright,
-)
+from tfnerf.geometry.poses import meeting_point, scale_of, transformed, upright
 from tfnerf.poses.photographs import Gathered
 from tfnerf.poses.reconstruction import Found
 from tfnerf.poses.workplace import Workplace
+from tfnerf.scenes.captures import look_inwards, look_the_same_way, usual_depth
 from tfnerf.scenes.colmap_model import Model, read_model
 
 _DISTANCE = 4.0
@@ -70,7 +64,8 @@ def write_capture(workplace: Workplace, gathered: Gathered, found: list[Found]) 
     """
     best = found[0]
     model = read_model(best.folder)
-    content, frames = _content(model, workplace)
+    to_capture = _to_capture(model)
+    content, frames = _content(model, to_capture, workplace)
     report = Report(
         num_images=len(gathered.names) + len(gathered.left_out),
         num_registered=len(frames),
@@ -78,11 +73,10 @@ def write_capture(workplace: Workplace, gathered: Gathered, found: list[Found]) 
         num_points=len(model.points),
         lens={key: value for key, value in content.items() if key != "ply_file_path"},
         left_out={**gathered.left_out, **_unregistered(gathered, found)},
-        forward_facing=meeting_point(_poses(model))[1] < MIN_CONVERGENCE,
+        forward_facing=look_the_same_way(_poses(model)),
         factor=max(1, round(max(content["w"], content["h"]) / _SMALL)),
     )
     write_file(workplace.report, to_json(dataclasses.asdict(report), indent=2))
-    to_capture = _to_capture(_poses(model), _distances(model))
     write_file(workplace.points, _ply(_moved(model.points, to_capture)))
     write_file(workplace.transforms, json.dumps({**content, "frames": frames}, indent=1))
     return report
@@ -105,22 +99,19 @@ def _poses(model: Model) -> np.ndarray:
     return np.array([frame["transform_matrix"] for frame in model.content["frames"]])[:, :3]
 
 
-def _distances(model: Model) -> float:
-    """How far what the images show is, for the most part."""
-    bounds = [(f["near"], f["far"]) for f in model.content["frames"] if "near" in f]
-    return float(np.sqrt(np.prod(bounds, -1)).mean()) if bounds else 1.0
-
-
-def _to_capture(poses: np.ndarray, distance: float) -> np.ndarray:
+def _to_capture(model: Model) -> np.ndarray:
     """From units and axes of a model to those of the capture, [4, 4].
 
     Up is z; the origin is what the cameras look at, which is 4 from them, or where they look from.
     """
-    point, convergence = meeting_point(poses)
-    if convergence >= MIN_CONVERGENCE and looking_at(poses, point).mean() > 0.5:
+    poses = _poses(model)
+    if look_inwards(poses):
+        point, _ = meeting_point(poses)
         distance = float(np.linalg.norm(poses[:, :, 3] - point, axis=-1).mean())
     else:
+        bounds = [(f["near"], f["far"]) for f in model.content["frames"] if "near" in f]
         point = poses[:, :, 3].mean(0)
+        distance = usual_depth(np.array(bounds)) if bounds else 1.0
     moved = np.eye(4)
     moved[:3, 3] = -point
     scale = np.diag([_DISTANCE / distance] * 3 + [1])
@@ -132,10 +123,11 @@ def _moved(points: np.ndarray, similarity: np.ndarray) -> np.ndarray:
     return moved
 
 
-def _content(model: Model, workplace: Workplace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _content(
+    model: Model, to_capture: np.ndarray, workplace: Workplace
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The file but for its frames, and these."""
     frames = model.content["frames"]
-    to_capture = _to_capture(_poses(model), _distances(model))
     poses = transformed(to_capture, _poses(model))
     scale = scale_of(to_capture)
     per_frame = ("file_path", "transform_matrix", "near", "far")

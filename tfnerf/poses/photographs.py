@@ -90,6 +90,7 @@ def _take_photographs(source: Path, target: Path) -> dict[str, str]:
     paths = [path for path in paths if not path.name.startswith(".")]
     if not paths:
         raise UserError(f"--images={source}: found no photographs in this folder")
+    _know_heif()
     left_out: dict[str, str] = {}
     sizes: dict[str, tuple[int, int]] = {}
     with progress_bar("photographs", len(paths), "image") as progress:
@@ -105,7 +106,6 @@ def _take_photographs(source: Path, target: Path) -> dict[str, str]:
 
 def _take_photograph(path: Path, target: Path) -> Path:
     """The copy of a photograph, upright; UserError says why there is none."""
-    _know_heif()
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(_ORIENTATION, 1) != 1

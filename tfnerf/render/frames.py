@@ -23,7 +23,16 @@ from tfnerf.files import (
 from tfnerf.fingerprint import fingerprint
 from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.poses import to_4x4, transformed
-from tfnerf.images import color_map, opaque_depth, to_8bit, write_depth, write_png, write_video
+from tfnerf.images import (
+    WORLD_DEPTH,
+    color_map,
+    depth_files,
+    opaque_depth,
+    to_8bit,
+    write_depth,
+    write_png,
+    write_video,
+)
 from tfnerf.progress import progress_bar
 from tfnerf.scenes import Scene, spread
 from tfnerf.volume.image_renderer import Image, ImageRenderer
@@ -31,7 +40,6 @@ from tfnerf.volume.image_renderer import Image, ImageRenderer
 _log = logging.getLogger(__name__)
 KINDS = ("rgb", "rgba", "depth", "disparity")
 """Pictures of a frame, each in a folder of its own."""
-WORLD_DEPTH = "world_depth"
 VIDEOS = ("rgb", "depth", "disparity")
 _PATH_FILE = "path.json"
 _NUM_PREVIEWS, _PREVIEW_SIZE = 5, 32
@@ -192,8 +200,7 @@ def _depth_range(renderer: ImageRenderer, scene: Scene, cameras: Cameras) -> Ran
 def _frame(folder: Path, index: int, world_depth: bool = False) -> list[Path]:
     """Where the pictures of a frame are, in the order of KINDS, and its depths as numbers."""
     pictures = [folder / kind / f"{index:04d}.png" for kind in KINDS]
-    numbers = [folder / WORLD_DEPTH / f"{index:04d}.{suffix}" for suffix in ("npy", "png")]
-    return pictures + (numbers if world_depth else [])
+    return pictures + (depth_files(folder / WORLD_DEPTH / f"{index:04d}") if world_depth else [])
 
 
 def _write_frame(folder: Path, index: int, image: Image, scene: Scene, depths: Range) -> None:

@@ -47,7 +47,10 @@ def read_record(path: Path) -> Scene:
     Raises:
       UserError: it is missing or damaged.
     """
-    content = read_json(path)
+    return _scene_of_json(read_json(path), path)
+
+
+def _scene_of_json(content: dict[str, Any], path: Path) -> Scene:
     try:
         ndc = content["ndc"]
         bounds = content["bounds"]
@@ -74,7 +77,8 @@ def check_same(scene: Scene, path: Path, data_dir: str) -> None:
       path: of the record.
       data_dir: where it was read from.
     """
-    before, content = read_record(path), read_json(path)
+    content = read_json(path)
+    before = _scene_of_json(content, path)
     where = f"--data_dir={data_dir}: not what {path.parent} was trained on: "
     for name in scene.splits.keys() & before.splits.keys():
         checksums = content["splits"][name]["checksums"]

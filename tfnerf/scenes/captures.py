@@ -138,6 +138,11 @@ def _of_all(content: dict[str, Any]) -> dict[str, Any]:
     return {key: content[key] for key in ("near", "far", "mask_path") if key in content}
 
 
+def usual_depth(bounds: np.ndarray) -> float:
+    """How far what views show is for the most part, of nearest and farthest depths [K, 2]."""
+    return float(np.sqrt(bounds.prod(-1)).mean())
+
+
 def look_the_same_way(poses: np.ndarray) -> bool:
     """Whether the axes of cameras [V, 3, 4] are too near to parallel to meet anywhere."""
     return meeting_point(poses)[1] < MIN_CONVERGENCE
@@ -201,7 +206,7 @@ def _place(
     if settings.ndc or (settings.ndc is None and forward and bounds is not None and not given):
         return _place_in_ndc(poses, bounds, path)
     if not inward and bounds is not None:
-        return _place_around(poses.mean(0)[:, 3], float(np.sqrt(bounds.prod(-1)).mean()), bounds)
+        return _place_around(poses.mean(0)[:, 3], usual_depth(bounds), bounds)
     if forward and given:
         return _Placement(np.eye(4), *given)
     if not given:
