@@ -1,0 +1,75 @@
+"""What is at a point: the kind of field and its shape."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Literal
+
+from tfnerf.errors import UserError
+from tfnerf.settings.flag import Checked, flag
+
+FieldKind = Literal["mlp", "planes"]
+"""Each is the name of a module of `tfnerf.fields`."""
+_MLP = {"field": ("mlp",)}
+_PLANES = {"field": ("planes",)}
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSettings(Checked):
+    """What is at a point: the kind of field and its shape."""
+
+    field: FieldKind = flag(  # noqa: RUF009 (as the fields below)
+        "mlp",
+        "Kind of field; mlp: the networks of the paper, a coarse and a fine one; planes: factored "
+        "planes and lines, which learn a hundred times faster and take more memory.",
+    )
+    net_depth: int = flag(8, "Hidden layers of the trunk.", at_least=1, only_for=_MLP)
+    net_width: int = flag(256, "Width of the hidden layers.", at_least=2, only_for=_MLP)
+    skip_layer: int = flag(
+        4,
+        "The encoded position enters again after the layer of this index.",
+        at_least=0,
+        only_for=_MLP,
+    )
+    bottleneck_width: int | None = flag(
+        None,
+        "Width of the layer before the view direction enters; default: net_width.",
+        at_least=1,
+        only_for=_MLP,
+    )
+    position_frequencies: int = flag(
+        10, "Frequencies of the positional encoding of positions.", at_least=0, only_for=_MLP
+    )
+    direction_frequencies: int = flag(
+        4, "Frequencies of the positional encoding of view directions.", at_least=0
+    )
+    use_viewdirs: bool = flag(True, "Colours depend on the view direction.")
+    mixed_precision: bool = flag(
+        False,
+        "Hidden layers compute in bfloat16; for devices that are faster at it, CPUs with AMX too.",
+        only_for=_MLP,
+    )
+    plane_resolution: int = flag(
+        300, "Cells along each side of the box, in the end.", at_least=2, only_for=_PLANES
+    )
+    first_plane_resolution: int = flag(128, "The same at first.", at_least=2, only_for=_PLANES)
+    density_components: str = flag(
+        "8",
+        "Components of density of each plane and its line; three numbers: of xy and z, of xz and "
+        "y, of yz and x. Forward-facing scenes need most in the first.",
+        only_for=_PLANES,
+    )
+    color_components: str = flag(
+        "16", "The same for the features that colours are made of.", only_for=_PLANES
+    )
+    decoder_width: int = flag(
+        64, "Width of the hidden layers that make colours.", at_least=1, only_for=_PLANES
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("density_components", "color_components"):
+            text = getattr(self, name)
+            if re.fullmatch(r"[1-9]\d*(,[1-9]\d*,[1-9]\d*)?", text) is None:
+                raise UserError(f"--{name}={text}: expected a number above 0, or three: 16,4,4")
