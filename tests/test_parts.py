@@ -44,8 +44,8 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The two files where a kind of that name belongs, and the names where kinds are listed."""
     monkeypatch.setitem(sys.modules, "tfnerf.fields.sphere", sphere_field)
     monkeypatch.setitem(sys.modules, "tfnerf.volume.samplers.uniform", uniform_sampler)
-    monkeypatch.setattr("tfnerf.settings.FieldKind", Literal["mlp", "sphere"])
-    monkeypatch.setattr("tfnerf.settings.SamplerKind", Literal["hierarchical", "uniform"])
+    monkeypatch.setattr("tfnerf.settings.network.FieldKind", Literal["mlp", "sphere"])
+    monkeypatch.setattr("tfnerf.settings.rendering.SamplerKind", Literal["hierarchical", "uniform"])
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import tensorflow as tf
 from known_fields import KnownField
 
 from tfnerf.fields.density_grid import DensityGrid
+from tfnerf.geometry.cameras import Rays
 
 BOX = np.array([[-1.0, -2.0, 0.5], [1.0, 1.0, 1.5]])
 SIZE = BOX[1] - BOX[0]
@@ -36,7 +37,7 @@ def some_rays(count: int = 200) -> tuple[np.ndarray, np.ndarray]:
 def test_a_span_is_the_part_of_a_ray_that_is_in_the_box() -> None:
     grid = small_grid()
     origins, directions = some_rays()
-    begin, end = grid.span(origins, directions, 0.25, 2.0)
+    begin, end = grid.span(Rays(origins, directions, directions), 0.25, 2.0)
     depths = np.linspace(0.25, 2.0, 4001)
     for ray in range(len(origins)):
         points = origins[ray] + depths[:, np.newaxis] * directions[ray]
@@ -50,9 +51,10 @@ def test_a_span_is_the_part_of_a_ray_that_is_in_the_box() -> None:
 
 def test_a_ray_along_a_side_of_the_box_has_a_span_too() -> None:
     grid = small_grid()
-    begin, end = grid.span(np.float32([[0, 0, 3]]), np.float32([[0, 0, -1]]), 0.0, 9.0)
+    down = np.float32([[0, 0, -1]])
+    begin, end = grid.span(Rays(np.float32([[0, 0, 3]]), down, down), 0.0, 9.0)
     np.testing.assert_allclose([float(begin[0, 0]), float(end[0, 0])], [1.5, 2.5], atol=1e-5)
-    begin, end = grid.span(np.float32([[3, 0, 3]]), np.float32([[0, 0, -1]]), 0.0, 9.0)
+    begin, end = grid.span(Rays(np.float32([[3, 0, 3]]), down, down), 0.0, 9.0)
     assert float(begin[0, 0]) > float(end[0, 0])
 
 
@@ -60,11 +62,13 @@ def test_what_is_along_rays_is_what_the_cells_hold_that_they_pass() -> None:
     grid = small_grid()
     grid.occupied.assign(grid.density < 4)
     origins, directions = some_rays()
-    begin, end = (depth.numpy() for depth in grid.span(origins, directions, 0.0, 9.0))
+    begin, end = (
+        depth.numpy() for depth in grid.span(Rays(origins, directions, directions), 0.0, 9.0)
+    )
     hit = (begin < end)[:, 0]
     origins, directions, begin, end = origins[hit], directions[hit], begin[hit], end[hit]
     depths = begin + (end - begin) * np.float32([0.13, 0.46, 0.77])
-    densities, occupied = grid.look_along(origins, directions, depths)
+    densities, occupied = grid.look_along(Rays(origins, directions, directions), depths)
     points = origins[:, np.newaxis] + directions[:, np.newaxis] * depths[..., np.newaxis]
     places = (points - BOX[0]) / SIZE * grid.resolution
     clear = np.abs(places - np.round(places)).min(-1) > 1e-3

@@ -19,7 +19,7 @@ from tfnerf.geometry.poses import look_along, to_4x4
 from tfnerf.mesh.build import build_mesh, to_bytes
 from tfnerf.mesh.surface import Box, Grid, extract_surface, occupied_box
 from tfnerf.scenes import Scene
-from tfnerf.scenes.builtin import signed_distance
+from tfnerf.scenes.solids import signed_distance
 from tfnerf.volume.scene_renderer import SceneRenderer
 
 THRESHOLD = 25.0

@@ -17,7 +17,7 @@ from small import small_scene
 from tfnerf.errors import UserError
 from tfnerf.geometry.paths import orbit_pose
 from tfnerf.geometry.poses import to_4x4
-from tfnerf.scenes import Scene, builtin, load_scene, to_colors
+from tfnerf.scenes import Scene, load_scene, solids, to_colors
 from tfnerf.scenes.split import hold_out
 from tfnerf.settings import SceneSettings
 
@@ -312,7 +312,7 @@ def test_builtin_scene_is_deterministic_and_shows_its_solids() -> None:
         rays = cameras.rays([0], [row], [column], pixel_centers=True)
         depths = np.linspace(one.near, one.far, 400)[:, None]
         points = rays.origins.numpy() + depths * rays.directions.numpy()
-        assert (builtin.signed_distance(points).min() < 0) == (alpha[0, row, column] > 0.5)
+        assert (solids.signed_distance(points).min() < 0) == (alpha[0, row, column] > 0.5)
 
 
 def test_builtin_highlights_move_with_the_camera() -> None:

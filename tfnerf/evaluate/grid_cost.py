@@ -81,7 +81,7 @@ def _weight_in_grid(exact: SceneRenderer, fast: SceneRenderer, rays: Rays) -> tf
     samples = exact.sampler(warped, Draws())
     effects = exact.effects(warped, samples)
     assert fast.model.grid is not None  # it was given one
-    inside = fast.model.grid.occupied_along(warped.origins, warped.directions, samples.depths)
+    inside = fast.model.grid.occupied_along(warped, samples.depths)
     live = fast.sampler.live(warped)
     assert live is not None
     inside &= live[:, tf.newaxis]

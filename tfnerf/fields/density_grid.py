@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from tfnerf.fields.box import Box
 from tfnerf.fields.field import Field
+from tfnerf.geometry.cameras import Rays
 from tfnerf.random_numbers import BatchRows, Stream
 
 _EMPTY_OPACITY = 1e-3
@@ -31,84 +33,83 @@ class DensityGrid(keras.layers.Layer):
     Both are kept up to date from a field. At first there is no density and yet no cell is empty,
     because a field that has learned nothing says nothing about the scene.
 
+    In a scene that moves there are such cells for each of some spans of time.
+
     Args:
       resolution: G, cells along each side of the box.
+      num_times: T, spans of time, that share the condition "time" from 0 to 1 evenly; None: nothing
+        moves, and there is no such condition.
     """
 
-    def __init__(self, resolution: int, name: str | None = None):
+    def __init__(self, resolution: int, num_times: int | None = None, name: str | None = None):
         super().__init__(name=name, dtype="float32")
         self.resolution = resolution
+        self.num_times = num_times
         self.box = Box(name="box")
-        shape = [resolution] * 3
+        self.shape = ([] if num_times is None else [num_times]) + [resolution] * 3
         self.density = self.add_weight(
-            shape=shape, initializer="zeros", trainable=False, name="density"
+            shape=self.shape, initializer="zeros", trainable=False, name="density"
         )
         self.occupied = self.add_weight(
-            shape=shape, dtype="bool", initializer="ones", trainable=False, name="occupied"
+            shape=self.shape, dtype="bool", initializer="ones", trainable=False, name="occupied"
         )
         self.built = True
 
-    def look_along(
-        self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def look_along(self, rays: Rays, depths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What the cells hold that rays pass through.
 
         Args:
-          origins: [N, 3].
-          directions: [N, 3].
+          rays: N of them.
           depths: [N, S], between those of `span`.
 
         Returns:
           Densities [N, S], and whether the cells are occupied [N, S].
         """
-        cells = self._cells(origins, directions, depths)
+        cells = self._cells(rays, depths)
         return _looked_up(self.density.value, cells), _looked_up(self.occupied.value, cells)
 
-    def meets_something(
-        self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor
-    ) -> tf.Tensor:
+    def meets_something(self, rays: Rays, depths: tf.Tensor) -> tf.Tensor:
         """Which rays [N] pass through an occupied cell; the arguments of `look_along`."""
-        cells = self._cells(origins, directions, depths)
+        cells = self._cells(rays, depths)
         return tf.reduce_any(_looked_up(self.occupied.value, cells), -1)
 
-    def occupied_along(
-        self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor
-    ) -> tf.Tensor:
+    def occupied_along(self, rays: Rays, depths: tf.Tensor) -> tf.Tensor:
         """Whether [N, S] there may be something at depths [N, S] along rays, in the box or not."""
-        cells = self.cells_at(origins, directions, depths)
+        cells = self.cells_at(rays, depths)
         return (cells >= 0) & _looked_up(self.occupied.value, tf.maximum(cells, 0))
 
-    def cells_at(self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor) -> tf.Tensor:
+    def cells_at(self, rays: Rays, depths: tf.Tensor) -> tf.Tensor:
         """Indices [N, S] of cells at depths [N, S] along rays; -1 outside of the box."""
-        points = origins[:, tf.newaxis] + directions[:, tf.newaxis] * depths[..., tf.newaxis]
-        inside = self.box.to_unit(points)
+        inside = self.box.to_unit(rays.at(depths))
         in_box = tf.reduce_all((inside >= 0) & (inside < 1), -1)
-        return tf.where(in_box, self._cells(origins, directions, depths), -1)
+        return tf.where(in_box, self._cells(rays, depths), -1)
 
-    def _cells(self, origins: tf.Tensor, directions: tf.Tensor, depths: tf.Tensor) -> tf.Tensor:
+    def _cells(self, rays: Rays, depths: tf.Tensor) -> tf.Tensor:
         """Indices [N, S] of cells at depths along rays inside of the box."""
         per_unit = self.resolution / self.box.size
-        start, step = (origins - self.box.low) * per_unit, directions * per_unit
+        start, step = (rays.origins - self.box.low) * per_unit, rays.directions * per_unit
         index = tf.zeros_like(depths, tf.int32)
         # Axis by axis, because passes over [N, S, 3] take four times as long.
         for axis in range(3):
             place = start[:, axis, tf.newaxis] + step[:, axis, tf.newaxis] * depths
             index = index * self.resolution + tf.cast(place, tf.int32)
+        num_cells = self.resolution**3
         # Where rounding takes a place out of the box.
-        return tf.clip_by_value(index, 0, self.resolution**3 - 1)
+        index = tf.clip_by_value(index, 0, num_cells - 1)
+        if self.num_times is None:
+            return index
+        assert rays.conditions is not None
+        span = tf.cast(rays.conditions["time"] * self.num_times, tf.int32)
+        span = tf.clip_by_value(span, 0, self.num_times - 1)
+        return span[:, tf.newaxis] * num_cells + index
 
     def span(
-        self,
-        origins: tf.Tensor,
-        directions: tf.Tensor,
-        near: tf.Tensor | float,
-        far: tf.Tensor | float,
+        self, rays: Rays, near: tf.Tensor | float, far: tf.Tensor | float
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Depths between which rays are in the box and between near and far.
 
         Args:
-          origins: [N, 3].
-          directions: [N, 3].
+          rays: N of them.
           near: depth where rays begin.
           far: depth where they end.
 
@@ -116,8 +117,8 @@ class DensityGrid(keras.layers.Layer):
           Two depths [N, 1]; the second is the smaller one where a ray misses the box.
         """
         # A ray along a side of the box meets the planes of the other sides at infinity.
-        inverse = 1 / tf.where(tf.abs(directions) < 1e-9, 1e-9, directions)
-        first = (self.box.low - origins) * inverse
+        inverse = 1 / tf.where(tf.abs(rays.directions) < 1e-9, 1e-9, rays.directions)
+        first = (self.box.low - rays.origins) * inverse
         second = first + self.box.size * inverse
         enters = tf.reduce_max(tf.minimum(first, second), -1, keepdims=True)
         leaves = tf.reduce_min(tf.maximum(first, second), -1, keepdims=True)
@@ -134,38 +135,58 @@ class DensityGrid(keras.layers.Layer):
           seed: of the run.
           step: scalar int, steps done.
         """
-        densities = field.densities_on_grid(self.resolution)
+        densities = self._all_of(field)
         self.density.assign(
             self._with_some_asked(field, seed, step) if densities is None else densities
         )
 
+    def _all_of(self, field: Field) -> tf.Tensor | None:
+        """The densities of all cells, if the field can tell; of a span, the most of both ends."""
+        if self.num_times is None:
+            return field.densities_on_grid(self.resolution)
+        ends = [
+            field.densities_on_grid(self.resolution, moment / self.num_times)
+            for moment in range(self.num_times + 1)
+        ]
+        if any(densities is None for densities in ends):
+            return None
+        return tf.stack([tf.maximum(one, other) for one, other in itertools.pairwise(ends)])
+
     def _with_some_asked(self, field: Field, seed: int, step: tf.Tensor) -> tf.Tensor:
-        num_cells = self.resolution**3
+        """Cells at random, and random points in them; spans at random times in them."""
+        num_cells = int(np.prod(self.shape))
         count = min(num_cells, _CELLS_PER_REFRESH)
         rows = BatchRows(seed, step, count, tf.constant(0), count)
-        numbers = rows.uniforms(4, Stream.GRID)
+        numbers = rows.uniforms(4 if self.num_times is None else 5, Stream.GRID)
         cells = tf.cast(numbers[:, 3] * num_cells, tf.int32)
         corner = tf.stack(
             [
-                cells // self.resolution**2,
+                cells // self.resolution**2 % self.resolution,
                 cells // self.resolution % self.resolution,
                 cells % self.resolution,
             ],
             -1,
         )
         places = (tf.cast(corner, tf.float32) + numbers[:, :3]) / self.resolution
-        found, _ = field(self.box.low + self.box.size * places)
-        before = tf.gather_nd(self.density.value, corner)
-        return tf.tensor_scatter_nd_max(
-            tf.tensor_scatter_nd_update(self.density.value, corner, _DECAY * before), corner, found
-        )
+        conditions = None
+        if self.num_times is not None:
+            span = tf.cast(cells // self.resolution**3, tf.float32)
+            conditions = {"time": (span + numbers[:, 4]) / self.num_times}
+        found, _ = field(self.box.low + self.box.size * places, conditions)
+        density = tf.reshape(self.density.value, [-1])
+        index = cells[:, tf.newaxis]
+        before = tf.gather(density, cells)
+        density = tf.tensor_scatter_nd_update(density, index, _DECAY * before)
+        return tf.reshape(tf.tensor_scatter_nd_max(density, index, found), self.shape)
 
     def fill(self, field: Field) -> None:
         """Takes over the density of a field at the centre of each cell, which may take a while."""
-        densities = field.densities_on_grid(self.resolution)
+        densities = self._all_of(field)
         if densities is None:
             points = cell_centers(self.box.corners.numpy(), self.resolution)
-            densities = densities_at(field, points).reshape([self.resolution] * 3)
+            times = [None] if self.num_times is None else _middles(self.num_times)
+            found = [densities_at(field, points, time) for time in times]
+            densities = np.stack(found).reshape(self.shape)
         self.density.assign(densities)
 
     def mark_occupied(self) -> None:
@@ -191,6 +212,8 @@ class DensityGrid(keras.layers.Layer):
 
         corners = self.box.corners.numpy()
         occupied = self.occupied.numpy()
+        if self.num_times is not None:
+            occupied = occupied.any(0)
         if not occupied.any():
             return corners
         if not all_pieces:
@@ -204,7 +227,12 @@ class DensityGrid(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make a grid of the same size."""
-        return {"resolution": self.resolution, "name": self.name}
+        return {"resolution": self.resolution, "num_times": self.num_times, "name": self.name}
+
+
+def _middles(num_spans: int) -> list[float]:
+    """Of spans that share 0 to 1 evenly."""
+    return [(span + 0.5) / num_spans for span in range(num_spans)]
 
 
 def cell_centers(box: np.ndarray, resolution: int) -> np.ndarray:
@@ -217,18 +245,25 @@ def cell_centers(box: np.ndarray, resolution: int) -> np.ndarray:
 
 
 def densities_at(
-    field: Field, points: np.ndarray, progress: Callable[[int], object] | None = None
+    field: Field,
+    points: np.ndarray,
+    time: float | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> np.ndarray:
     """Densities [M] of a field, asked for a bounded number of points at a time.
 
     Args:
-      field: that knows no conditions.
+      field: whose they are.
       points: [M, 3] float32.
+      time: of the scene; None where nothing moves.
       progress: called with the number of points after each part of them.
     """
-    graph = tf.function(
-        lambda some: field(some)[0], input_signature=[tf.TensorSpec([None, 3], tf.float32)]
-    )
+
+    def densities(some: tf.Tensor) -> tf.Tensor:
+        conditions = None if time is None else {"time": tf.fill(tf.shape(some)[:1], time)}
+        return field(some, conditions)[0]
+
+    graph = tf.function(densities, input_signature=[tf.TensorSpec([None, 3], tf.float32)])
     found = [np.zeros(0, np.float32)]
     for start in range(0, len(points), _POINTS_PER_CHUNK):
         some = points[start : start + _POINTS_PER_CHUNK]
@@ -239,14 +274,15 @@ def densities_at(
 
 
 def _looked_up(values: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
-    """Values [G, G, G] of cells by index [N, S]."""
+    """Values of cells by index [N, S]."""
     return tf.gather(tf.reshape(values, [-1]), cells)
 
 
 def dilated(cells: tf.Tensor) -> tf.Tensor:
-    """Cells [X, Y, Z] and all their neighbours, at sides, edges and corners."""
-    for axis in range(3):
-        widths = [[1, 1] if other == axis else [0, 0] for other in range(3)]
+    """Cells [..., X, Y, Z] and all their neighbours, at sides, edges and corners."""
+    rank = len(cells.shape)
+    for axis in range(rank - 3, rank):
+        widths = [[1, 1] if other == axis else [0, 0] for other in range(rank)]
         padded = tf.pad(cells, widths)
         size = cells.shape[axis]
         before, after = (

@@ -94,11 +94,12 @@ class Field(keras.Model):
         density, features = self(points, conditions)
         return Radiance(self.color(features, viewdirs, conditions), density)
 
-    def densities_on_grid(self, resolution: int) -> tf.Tensor | None:
+    def densities_on_grid(self, resolution: int, time: float | None = None) -> tf.Tensor | None:
         """Densities at the centres of all cells of a grid over the field's box.
 
         Args:
           resolution: G, cells along each side.
+          time: of the scene; None where nothing moves.
 
         Returns:
           [G, G, G]; None if the field has no box, or has to be asked for each of them.

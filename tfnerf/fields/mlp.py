@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfnerf.fields.color_inputs import ColorInputs
+from tfnerf.fields.deformation import Deformation
 from tfnerf.fields.encoding import encoding_width, positional_encoding
 from tfnerf.fields.field import Conditions, Field
 from tfnerf.settings import Config
@@ -16,10 +18,12 @@ from tfnerf.settings import Config
 class RadianceField(Field):
     """Position and view direction to colour and density.
 
-    Colours end in a sigmoid and densities in a ReLU.
+    Colours end in a sigmoid and densities in a ReLU. In a scene that moves points are looked up
+    where they are in the canonical one.
 
     `weights` are in the order of the original's weight files: the trunk, the bottleneck, the view
-    layer, colour, density; without view directions the trunk and one output layer.
+    layer, colour, density; without view directions the trunk and one output layer. Those of a
+    deformation come last.
 
     Args:
       net_depth: hidden layers of the trunk.
@@ -30,6 +34,9 @@ class RadianceField(Field):
       direction_frequencies: of the encoding of view directions.
       use_viewdirs: whether colours depend on the view direction.
       mixed_precision: hidden layers compute in bfloat16; the encoding and the outputs never do.
+      relightable: whether colours depend on the condition "light".
+      appearance_width: numbers of the condition "appearance", that colours depend on; 0: none.
+      deformation: how points move with the condition "time"; None: they stand still.
 
     Example:
       >>> field = RadianceField()
@@ -50,6 +57,9 @@ class RadianceField(Field):
         direction_frequencies: int = 4,
         use_viewdirs: bool = True,
         mixed_precision: bool = False,
+        relightable: bool = False,
+        appearance_width: int = 0,
+        deformation: Deformation | None = None,
         name: str | None = None,
     ):
         # The model itself is float32: Keras would otherwise cast positions before their encoding.
@@ -63,11 +73,15 @@ class RadianceField(Field):
             "direction_frequencies": direction_frequencies,
             "use_viewdirs": use_viewdirs,
             "mixed_precision": mixed_precision,
+            "relightable": relightable,
+            "appearance_width": appearance_width,
         }
         self.skip_layer = skip_layer
         self.position_frequencies = position_frequencies
-        self.direction_frequencies = direction_frequencies
         self.use_viewdirs = use_viewdirs
+        self._color_inputs = ColorInputs(
+            direction_frequencies, use_viewdirs, relightable, appearance_width
+        )
 
         hidden_dtype = "mixed_bfloat16" if mixed_precision else "float32"
         position_width = encoding_width(3, position_frequencies)
@@ -78,13 +92,14 @@ class RadianceField(Field):
             width = net_width + (position_width if layer == skip_layer else 0)
         if use_viewdirs:
             bottleneck = bottleneck_width or net_width
-            view_width = bottleneck + encoding_width(3, direction_frequencies)
+            view_width = bottleneck + self._color_inputs.width
             self.bottleneck = _dense("bottleneck", width, bottleneck, hidden_dtype)
             self.view = _dense("view", view_width, net_width // 2, hidden_dtype, "relu")
             self.rgb = _dense("rgb", net_width // 2, 3, "float32")
             self.density = _dense("density", width, 1, "float32")
         else:
             self.output_layer = _dense("output", width, 4, "float32")
+        self.deformation = deformation
         self.built = True
 
     def call(
@@ -93,7 +108,10 @@ class RadianceField(Field):
         conditions: Conditions | None = None,
         density_noise: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Density and features; see `Field.call`. The network knows no conditions."""
+        """Density and features; see `Field.call`."""
+        if self.deformation is not None:
+            assert conditions is not None
+            points += self.deformation(points, conditions["time"])
         raw_density, features = self._raw_density(points)
         if density_noise is not None:
             raw_density += density_noise
@@ -105,10 +123,11 @@ class RadianceField(Field):
         """Features to colours; see `Field.color`."""
         # Without the check of the shape, which does nothing else, TensorFlow fuses the sigmoid with
         # the layer before it on CPUs, and results round differently than those of earlier versions.
-        return tf.sigmoid(tf.ensure_shape(self._raw_color(features, viewdirs), [None, 3]))
+        raw_color = self._raw_color(features, viewdirs, conditions)
+        return tf.sigmoid(tf.ensure_shape(raw_color, [None, 3]))
 
     def raw(self, points: tf.Tensor, viewdirs: tf.Tensor) -> tf.Tensor:
-        """What the original's networks return, before any activation.
+        """What the original's networks, which know no conditions, return before any activation.
 
         Args:
           points: [M, 3].
@@ -133,14 +152,15 @@ class RadianceField(Field):
         raw = self.output_layer(hidden)
         return raw[:, 3], raw[:, :3]
 
-    def _raw_color(self, features: tf.Tensor, viewdirs: tf.Tensor) -> tf.Tensor:
+    def _raw_color(
+        self, features: tf.Tensor, viewdirs: tf.Tensor, conditions: Conditions | None = None
+    ) -> tf.Tensor:
         """Colour [M, 3] before its sigmoid."""
         if not self.use_viewdirs:
             return features
         bottleneck = self.bottleneck(features)
-        directions = positional_encoding(viewdirs, self.direction_frequencies)
-        directions = tf.cast(directions, bottleneck.dtype)
-        return self.rgb(self.view(tf.concat([bottleneck, directions], -1)))
+        inputs = tf.cast(self._color_inputs(viewdirs, conditions), bottleneck.dtype)
+        return self.rgb(self.view(tf.concat([bottleneck, inputs], -1)))
 
     @property
     def floats_per_point(self) -> int:
@@ -149,7 +169,18 @@ class RadianceField(Field):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this network again."""
-        return {**self._config, "name": self.name}
+        config = {**self._config, "name": self.name}
+        if self.deformation is not None:
+            config["deformation"] = keras.saving.serialize_keras_object(self.deformation)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> RadianceField:
+        """The inverse of `get_config`."""
+        if "deformation" in config:
+            deformation = keras.saving.deserialize_keras_object(config["deformation"])
+            config = {**config, "deformation": deformation}
+        return cls(**config)
 
 
 def _dense(
@@ -173,5 +204,23 @@ def make_field(config: Config, step: int, name: str) -> RadianceField:
         network.direction_frequencies,
         network.use_viewdirs,
         network.mixed_precision,
+        config.scene.relightable,
+        network.appearance_width,
+        _make_deformation(config),
         name=name,
+    )
+
+
+def _make_deformation(config: Config) -> Deformation | None:
+    """None if nothing moves."""
+    if config.scene.time_model == "none":
+        return None
+    network = config.network
+    return Deformation(
+        network.deformation_depth,
+        network.deformation_width,
+        network.deformation_skip,
+        network.deformation_frequencies,
+        network.zero_canonical,
+        name="deformation",
     )

@@ -115,9 +115,14 @@ def make_model(config: Config, *, step: int = 0) -> NeRF:
     make_field = importlib.import_module(f"tfnerf.fields.{config.network.field}").make_field
     coarse = make_field(config, step, "coarse")
     fine = make_field(config, step, "fine") if config.rendering.has_coarse_network else None
-    uses_grid = config.rendering.sampler == "grid"
-    grid = DensityGrid(config.rendering.grid_resolution, name="grid") if uses_grid else None
+    grid = _make_grid(config) if config.rendering.sampler == "grid" else None
     return NeRF(coarse, fine, grid, name="nerf")
+
+
+def _make_grid(config: Config) -> DensityGrid:
+    rendering = config.rendering
+    num_times = None if config.scene.time_model == "none" else rendering.grid_times
+    return DensityGrid(rendering.grid_resolution, num_times, name="grid")
 
 
 def _joined(groups: list[RateGroup]) -> list[RateGroup]:

@@ -4,6 +4,11 @@ A box of space is described by three planes, each with a line at a right angle t
 point is the sum over the three pairs of plane value times line value, component by component:
 
     xy * z  +  xz * y  +  yz * x
+
+In a scene that moves each line becomes a plane too, of its place and of time (HexPlane: Cao and
+Johnson 2023):
+
+    xy * zt  +  xz * yt  +  yz * xt
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnerf.fields.box import Box
-from tfnerf.fields.encoding import encoding_width, positional_encoding
+from tfnerf.fields.color_inputs import ColorInputs
 from tfnerf.fields.field import Conditions, Field, Loss, RateGroup
 from tfnerf.settings import Config, TrainingSettings
 
@@ -50,6 +55,10 @@ class Planes(Field):
       decoder_width: of the two hidden layers that make colours.
       direction_frequencies: of the encoding of view directions.
       use_viewdirs: whether colours depend on the view direction.
+      relightable: whether colours depend on the condition "light".
+      appearance_width: numbers of the condition "appearance", that colours depend on; 0: none.
+      num_times: T, moments that lines have, evenly spaced over the condition "time" from 0 to 1;
+        1: nothing moves, and there is no such condition.
 
     Example:
       >>> field = Planes(resolution=32)
@@ -68,6 +77,9 @@ class Planes(Field):
         decoder_width: int = 64,
         direction_frequencies: int = 4,
         use_viewdirs: bool = True,
+        relightable: bool = False,
+        appearance_width: int = 0,
+        num_times: int = 1,
         name: str | None = None,
     ):
         super().__init__(name=name, dtype="float32")
@@ -78,11 +90,16 @@ class Planes(Field):
             "decoder_width": decoder_width,
             "direction_frequencies": direction_frequencies,
             "use_viewdirs": use_viewdirs,
+            "relightable": relightable,
+            "appearance_width": appearance_width,
+            "num_times": num_times,
         }
         self.resolution = resolution
+        self.num_times = num_times
         self.density_components = tuple(density_components)
-        self.direction_frequencies = direction_frequencies
-        self.use_viewdirs = use_viewdirs
+        self._color_inputs = ColorInputs(
+            direction_frequencies, use_viewdirs, relightable, appearance_width
+        )
         self._channels = [sum(pair) for pair in zip(density_components, color_components)]
         # Six variables: a part of a larger one would have a gradient of the size of the whole.
         self.planes = [
@@ -90,7 +107,7 @@ class Planes(Field):
             for (i, j, _), channels in zip(_PAIRS, self._channels)
         ]
         self.lines = [
-            self._factor(f"line_{'xyz'[k]}", [resolution, 1, channels])
+            self._factor(f"line_{'xyz'[k]}", [resolution, num_times, channels])
             for (_, _, k), channels in zip(_PAIRS, self._channels)
         ]
         is_density = [
@@ -106,15 +123,19 @@ class Planes(Field):
         self.built = True
 
     def _factor(self, name: str, shape: Sequence[int]) -> keras.Variable:
-        return self.add_weight(
-            shape=shape, initializer=keras.initializers.RandomNormal(0, _INITIAL_SPREAD), name=name
-        )
+        """A plane, or a line over all times: it begins the same at all of them."""
+        random = keras.initializers.RandomNormal(0, _INITIAL_SPREAD)
+
+        def initial(shape: Sequence[int], dtype: Any = None) -> tf.Tensor:
+            at_first = random([shape[0], 1, shape[2]], dtype)
+            return tf.tile(at_first, [1, shape[1], 1])
+
+        is_line = name.startswith("line")
+        return self.add_weight(shape=shape, initializer=initial if is_line else random, name=name)
 
     def _decoder(self, num_components: int, width: int) -> list[keras.layers.Dense]:
         """Mixes components, then makes a colour of them and of the view direction."""
-        known = _NUM_FEATURES
-        if self.use_viewdirs:
-            known += encoding_width(3, self.direction_frequencies)
+        known = _NUM_FEATURES + self._color_inputs.width
         widths = [(num_components, _NUM_FEATURES), (known, width), (width, width), (width, 3)]
         layers = [
             keras.layers.Dense(_NUM_FEATURES, use_bias=False, name="features"),
@@ -141,11 +162,15 @@ class Planes(Field):
         conditions: Conditions | None = None,
         density_noise: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Density and features; see `Field.call`. The field knows no conditions."""
+        """Density and features; see `Field.call`."""
         inside = self.box.to_unit(points)
+        time = tf.zeros_like(inside[:, 0])
+        if self.num_times > 1:
+            assert conditions is not None
+            time = conditions["time"]
         products = [
             interpolated(plane.value, inside[:, i], inside[:, j])
-            * interpolated(line.value, inside[:, k], tf.zeros_like(inside[:, k]))
+            * interpolated(line.value, inside[:, k], time)
             for (i, j, k), plane, line in zip(_PAIRS, self.planes, self.lines)
         ]
         features = tf.concat(products, -1)
@@ -169,28 +194,29 @@ class Planes(Field):
         of_pairs = tf.split(features, self._channels, axis=-1)
         of_colors = [pair[:, split:] for pair, split in zip(of_pairs, self.density_components)]
         hidden = mix(tf.concat(of_colors, -1))
-        if self.use_viewdirs:
-            directions = positional_encoding(viewdirs, self.direction_frequencies)
-            hidden = tf.concat([hidden, directions], -1)
+        if self._color_inputs.width:
+            hidden = tf.concat([hidden, self._color_inputs(viewdirs, conditions)], -1)
         for layer in layers:
             hidden = layer(hidden)
         return hidden
 
-    def densities_on_grid(self, resolution: int) -> tf.Tensor:
+    def densities_on_grid(self, resolution: int, time: float | None = None) -> tf.Tensor:
         """Densities at the centres of the cells of a grid over the box, [G, G, G].
 
         Along planes and lines the field is linear, so that all of them are three matrix products.
 
         Args:
           resolution: G, cells along each side.
+          time: from 0 to 1; None where nothing moves.
         """
+        times = np.array([0.0 if time is None else time])
         centers = (np.arange(resolution) + 0.5) / resolution
         total = tf.zeros([resolution] * 3)
         for axes, plane, line, split in zip(
             _PAIRS, self.planes, self.lines, self.density_components
         ):
             along_plane = _resampled(plane.value[..., :split], [centers, centers])
-            along_line = _resampled(line.value[:, 0, :split], [centers])
+            along_line = _resampled(line.value[..., :split], [centers, times])[:, 0]
             product = tf.reshape(along_plane, [-1, split]) @ tf.transpose(along_line)
             total += tf.transpose(tf.reshape(product, [resolution] * 3), np.argsort(axes))
         return self._density(total)
@@ -222,6 +248,8 @@ class Planes(Field):
             penalties.append(Loss("sparsity", settings.sparsity_weight, self.sparsity()))
         if settings.smoothness_weight:
             penalties.append(Loss("roughness", settings.smoothness_weight, self.roughness()))
+        if settings.time_smoothness_weight and self.num_times > 2:
+            penalties.append(Loss("jerkiness", settings.time_smoothness_weight, self.jerkiness()))
         return penalties
 
     def sparsity(self) -> tf.Tensor:
@@ -244,6 +272,16 @@ class Planes(Field):
                 + tf.reduce_mean(tf.square(plane.value[:, 1:] - plane.value[:, :-1]))
                 for plane in self.planes
             ]
+        )
+
+    def jerkiness(self) -> tf.Tensor:
+        """Mean squared second difference between moments of what changes in time; scalar.
+
+        0 where everything moves evenly (K-Planes: Fridovich-Keil et al. 2023, equation 5).
+        """
+        changes = [line.value[:, 1:] - line.value[:, :-1] for line in self.lines]
+        return tf.add_n(
+            [tf.reduce_mean(tf.square(change[:, 1:] - change[:, :-1])) for change in changes]
         )
 
     def rate_groups(self) -> list[RateGroup]:
@@ -336,6 +374,9 @@ def make_field(config: Config, step: int, name: str) -> Planes:
         network.decoder_width,
         network.direction_frequencies,
         network.use_viewdirs,
+        config.scene.relightable,
+        network.appearance_width,
+        1 if config.scene.time_model == "none" else network.time_resolution,
         name=name,
     )
 

@@ -37,6 +37,20 @@ class Rays(NamedTuple):
     """What the scene depends on beside rays, for example the time: a row [N, ...] per ray, by the
     name of the condition. None where it depends on nothing else."""
 
+    def repeated(self, times: tf.Tensor | int) -> Rays:
+        """Each ray so many times, one after the other."""
+        rays: Rays = tf.nest.map_structure(
+            lambda values: None if values is None else tf.repeat(values, times, axis=0), self
+        )
+        return rays
+
+    def at(self, depths: tf.Tensor) -> tf.Tensor:
+        """Points [N, S, 3] at depths [N, S]."""
+        return (
+            self.origins[:, tf.newaxis, :]
+            + self.directions[:, tf.newaxis, :] * depths[:, :, tf.newaxis]
+        )
+
 
 def rows_of(rays: Rays, rows: Any) -> Rays:
     """Some of the rays."""
@@ -117,6 +131,10 @@ class Cameras:
     def with_focal(self, focal: np.ndarray) -> Cameras:
         """The same with other focal lengths [V, 2], pixels."""
         return dataclasses.replace(self, focal=focal)
+
+    def under(self, conditions: dict[str, np.ndarray] | None) -> Cameras:
+        """The same with other conditions: a row [V, ...] per view of each, or None."""
+        return dataclasses.replace(self, conditions=conditions)
 
     def resized(self, factor: float) -> Cameras:
         """The same views with `factor` times as many pixels a side, at least one."""

@@ -13,6 +13,7 @@ from tfnerf.errors import UserError
 from tfnerf.files import read_json, require_folder
 from tfnerf.geometry.poses import check_poses, meeting_point
 from tfnerf.scenes.captures import require_known_range
+from tfnerf.scenes.conditions import KEYS, read_conditions
 from tfnerf.scenes.extent import depth_range
 from tfnerf.scenes.files import find_images, list_files, names_of, read_frames, read_images
 from tfnerf.scenes.intrinsics import read_cameras
@@ -99,7 +100,9 @@ def _load_split(folder: Path, split: str, settings: SceneSettings) -> Views:
     if settings.half_res:
         images, level = _halve(images, settings, path)
     size = images.shape[1:3]
-    cameras = read_cameras(poses, content, frames, size, path, full_size, used=["mask_path"])
+    cameras = read_cameras(
+        poses, content, frames, size, path, full_size, used=["mask_path", *KEYS]
+    ).under(read_conditions(frames, settings, path))
     indices = skip * np.arange(len(frames))
     masks = read_masks(folder, frames, image_paths, size)
     return Views(images, level, cameras, names_of(image_paths), indices, masks)

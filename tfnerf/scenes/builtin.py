@@ -3,86 +3,53 @@
 A field of signed distances (negative inside) describes the solids; rays march along it (sphere
 tracing, Hart 1996) and what they hit is lit by the Blinn-Phong model, whose highlights move with
 the camera, as only a network that knows the view direction can learn.
+
+If asked for the solids move, each view has a light of its own, which casts shadows, or each view
+has a tint and an exposure of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.poses import look_along
+from tfnerf.scenes.conditions import conditions_of
 from tfnerf.scenes.scene import Scene, Views
+from tfnerf.scenes.solids import Solid, normals_at, signed_distance, solids_at
 from tfnerf.settings import SceneSettings
 
 _SIZE = 64
 _FOCAL = 1.2 * _SIZE
 _DISTANCE = 4.0
 _NEAR, _FAR = 2.0, 6.0
+_SPLITS = ("train", "val", "test")
 _NUM_VIEWS = {"train": 60, "val": 6, "test": 6}
-_FIRST_VIEW = {"train": 0, "val": 60, "test": 66}
+_NUM_VARIED_VIEWS = {"train": 120, "val": 10, "test": 10}
+"""Where no two views show the same."""
 _SAMPLES_PER_SIDE = 2
 _MARCH_STEPS = 64
 _HIT_DISTANCE = 1e-3
-_LIGHT = np.array([0.48, 0.36, 0.8])
+_SUN = np.array([0.48, 0.36, 0.8])
+"""Towards the distant light of the scene that has one light."""
+_LIGHT_DISTANCE = 5.0
 _AMBIENT, _DIFFUSE, _SPECULAR, _SHININESS = 0.35, 0.65, 0.6, 24.0
+_EXPOSURES = (-1.2, 0.0)
+"""Least and most, in powers of two; above 0 bright colours would be cut off."""
+_SMALLEST_TINT = 0.6
 
 
-class Solid(NamedTuple):
-    """A thing in the scene."""
+class _Moment(NamedTuple):
+    """What a view shows beside what its camera makes of it."""
 
-    distance: Callable[[np.ndarray], np.ndarray]
-    """Points [N, 3] to signed distances [N], scene units."""
-    color: tuple[float, float, float]
-
-
-def _sphere(center: Sequence[float], radius: float) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda p: np.linalg.norm(p - center, axis=-1) - radius
-
-
-def _box(center: Sequence[float], half_size: Sequence[float], rounding: float) -> Callable:
-    def distance(p: np.ndarray) -> np.ndarray:
-        q = np.abs(p - center) - half_size
-        outside = np.linalg.norm(np.maximum(q, 0), axis=-1)
-        return outside + np.minimum(q.max(-1), 0) - rounding
-
-    return distance
-
-
-def _torus(center: Sequence[float], radius: float, thickness: float) -> Callable:
-    """A ring that lies flat."""
-
-    def distance(p: np.ndarray) -> np.ndarray:
-        q = p - center
-        ring = np.linalg.norm(q[:, :2], axis=-1) - radius
-        return np.hypot(ring, q[:, 2]) - thickness
-
-    return distance
-
-
-def _cone(base: Sequence[float], radius: float, height: float) -> Callable:
-    """An upright cone; the distance is never too large, which is all that marching needs."""
-    slope = np.array([height, radius]) / np.hypot(height, radius)
-
-    def distance(p: np.ndarray) -> np.ndarray:
-        q = p - base
-        across = np.hypot(q[:, 0], q[:, 1])
-        side = (across - radius) * slope[0] + q[:, 2] * slope[1]
-        return np.maximum(side, -q[:, 2])
-
-    return distance
-
-
-SOLIDS = (
-    Solid(_box([0, 0, -0.5], [1.05, 1.05, 0.06], 0.04), (0.75, 0.72, 0.66)),
-    Solid(_sphere([-0.45, 0.45, 0.0], 0.42), (0.85, 0.15, 0.12)),
-    Solid(_box([0.5, 0.5, -0.05], [0.27, 0.27, 0.3], 0.06), (0.12, 0.4, 0.85)),
-    Solid(_torus([0.42, -0.45, -0.23], 0.36, 0.16), (0.95, 0.7, 0.1)),
-    Solid(_cone([-0.5, -0.5, -0.41], 0.38, 0.95), (0.15, 0.65, 0.3)),
-)
-"""The ground plate, a sphere, a box, a ring and a cone, within 1.2 of the origin."""
+    time: float = 0.0
+    light: np.ndarray | None = None
+    """[3], where the light of the view is; None: the sun."""
+    tint: np.ndarray | None = None
+    """[3], what colours are multiplied with; None: nothing."""
 
 
 def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
@@ -97,29 +64,80 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
     )
 
 
-def signed_distance(points: np.ndarray) -> np.ndarray:
-    """Distance of points [N, 3] to the nearest surface, negative inside, scene units: [N]."""
-    return np.min([solid.distance(points) for solid in SOLIDS], axis=0)
-
-
 def _render_split(split: str, settings: SceneSettings) -> Views:
-    first, count = _FIRST_VIEW[split], _NUM_VIEWS[split]
+    counts = _NUM_VIEWS
+    if settings.builtin_motion or settings.builtin_lights or settings.builtin_tints:
+        counts = _NUM_VARIED_VIEWS
+    first, count = _first_view(split, counts), counts[split]
     poses = np.stack([_pose(first + index) for index in range(count)])
-    cameras = Cameras.pinhole(poses, _SIZE, _SIZE, _FOCAL)
-    images = np.stack([_render(pose, settings.pixel_centers) for pose in poses])
+    moments = _moments(settings, split, first, count)
+    images = np.stack(
+        [_render(pose, moment, settings.pixel_centers) for pose, moment in zip(poses, moments)]
+    )
+    said = {
+        "time": [moment.time for moment in moments] if settings.builtin_motion else None,
+        "light": [moment.light for moment in moments] if settings.builtin_lights else None,
+    }
+    cameras = Cameras.pinhole(poses, _SIZE, _SIZE, _FOCAL, conditions_of(said, settings, "builtin"))
     return Views(images, 255, cameras, tuple(f"{split}_{index:03d}" for index in range(count)))
+
+
+def _first_view(split: str, counts: dict[str, int]) -> int:
+    """Splits follow each other on the sphere of cameras, so that no two share a view."""
+    before = _SPLITS[: _SPLITS.index(split)]
+    return sum(counts[other] for other in before)
+
+
+def _moments(settings: SceneSettings, split: str, first: int, count: int) -> list[_Moment]:
+    """Of each view of a split."""
+    views = first + np.arange(count)
+    return [
+        _Moment(
+            time if settings.builtin_motion else 0.0,
+            _light(view) if settings.builtin_lights else None,
+            _tint(view) if settings.builtin_tints else None,
+        )
+        for time, view in zip(_times(split, count).tolist(), views.tolist())
+    ]
+
+
+def _times(split: str, count: int) -> np.ndarray:
+    """Evenly spread, in an order that has nothing to do with where the cameras are: [V].
+
+    Those of training begin at 0 and end at 1; the others lie between.
+    """
+    order = np.argsort(np.argsort((np.arange(count) * 0.6180340) % 1))
+    if split == "train":
+        return np.linspace(0, 1, count)[order]
+    return (order + (0.37 if split == "val" else 0.63)) / count
+
+
+def _light(view: int) -> np.ndarray:
+    """On the upper half of a sphere, in another order than the cameras."""
+    return _on_sphere(view, 0.35, 0.95, (0.8191725, 0.6710436), _LIGHT_DISTANCE)
+
+
+def _tint(view: int) -> np.ndarray:
+    random = np.random.default_rng(view)
+    return 2 ** random.uniform(*_EXPOSURES) * random.uniform(_SMALLEST_TINT, 1, 3)
 
 
 def _pose(index: int) -> np.ndarray:
     """Cameras on the upper half of a sphere, evenly spread (Roberts 2018)."""
-    height = 0.1 + 0.8 * ((0.5 + index * 0.7548777) % 1)
-    azimuth = 2 * np.pi * (0.5 + index * 0.5698403)
-    across = np.sqrt(1 - height**2)
-    position = _DISTANCE * np.array([across * np.cos(azimuth), across * np.sin(azimuth), height])
+    position = _on_sphere(index, 0.1, 0.9, (0.7548777, 0.5698403), _DISTANCE)
     return look_along(position, np.array([0.0, 0.0, 1.0]), position)
 
 
-def _render(pose: np.ndarray, pixel_centers: bool) -> np.ndarray:
+def _on_sphere(
+    index: int, lowest: float, highest: float, steps: tuple[float, float], radius: float
+) -> np.ndarray:
+    height = lowest + (highest - lowest) * ((0.5 + index * steps[0]) % 1)
+    azimuth = 2 * np.pi * (0.5 + index * steps[1])
+    across = np.sqrt(1 - height**2)
+    return radius * np.array([across * np.cos(azimuth), across * np.sin(azimuth), height])
+
+
+def _render(pose: np.ndarray, moment: _Moment, pixel_centers: bool) -> np.ndarray:
     """An image [H, W, 4] uint8, each pixel the average of several rays."""
     side = _SIZE * _SAMPLES_PER_SIDE
     # A pixel's colour belongs to where its ray passes: the middle of its samples.
@@ -131,48 +149,71 @@ def _render(pose: np.ndarray, pixel_centers: bool) -> np.ndarray:
     )
     directions = plane.reshape(-1, 3) @ pose[:, :3].T
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    rgba = _trace(np.broadcast_to(pose[:, 3], directions.shape), directions)
+    rgba = _trace(np.broadcast_to(pose[:, 3], directions.shape), directions, moment)
     blocks = rgba.reshape(_SIZE, _SAMPLES_PER_SIDE, _SIZE, _SAMPLES_PER_SIDE, 4)
     premultiplied = blocks.mean((1, 3))
     alpha = premultiplied[..., 3:]
     rgb = premultiplied[..., :3] / np.maximum(alpha, 1e-6)
+    if moment.tint is not None:
+        rgb = rgb * moment.tint
     return np.rint(255 * np.concatenate([rgb, alpha], -1)).astype(np.uint8)
 
 
-def _trace(origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
+def _trace(origins: np.ndarray, directions: np.ndarray, moment: _Moment) -> np.ndarray:
     """Rays [N, 3] with unit directions to premultiplied colours with alpha [N, 4]."""
-    depths = np.full(len(origins), _NEAR)
-    distances = np.full(len(origins), np.inf)
-    moving = np.arange(len(origins))
-    for _ in range(_MARCH_STEPS):
-        points = origins[moving] + depths[moving, np.newaxis] * directions[moving]
-        distances[moving] = signed_distance(points)
-        depths[moving] += distances[moving]
-        moving = moving[(distances[moving] > _HIT_DISTANCE) & (depths[moving] < _FAR)]
-    hit = np.flatnonzero(distances <= _HIT_DISTANCE)
+    solids = solids_at(moment.time)
+    depths, hit = _march(origins, directions, solids, _NEAR, _FAR)
     points = origins[hit] + depths[hit, np.newaxis] * directions[hit]
-    solid = np.argmin([solid.distance(points) for solid in SOLIDS], axis=0)
-    colors = np.array([solid.color for solid in SOLIDS])[solid]
     rgba = np.zeros([len(origins), 4])
-    rgba[hit, :3] = _shade(points, directions[hit], colors)
+    rgba[hit, :3] = _shade(points, directions[hit], solids, moment.light)
     rgba[hit, 3] = 1
     return rgba
 
 
-def _shade(points: np.ndarray, directions: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Blinn-Phong shading with one distant light: [N, 3] colours from 0 to 1."""
-    normals = np.stack(
-        [
-            signed_distance(points + step) - signed_distance(points - step)
-            for step in _HIT_DISTANCE * np.eye(3)
-        ],
-        -1,
-    )
-    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
-    light = _LIGHT / np.linalg.norm(_LIGHT)
-    halfway = light - directions
+def _march(
+    origins: np.ndarray,
+    directions: np.ndarray,
+    solids: Sequence[Solid],
+    near: float,
+    far: float | np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Depths [N] up to which rays go freely, and the indices of those that hit something."""
+    far = np.broadcast_to(far, len(origins))
+    depths = np.full(len(origins), near)
+    distances = np.full(len(origins), np.inf)
+    moving = np.arange(len(origins))
+    for _ in range(_MARCH_STEPS):
+        points = origins[moving] + depths[moving, np.newaxis] * directions[moving]
+        distances[moving] = signed_distance(points, solids)
+        depths[moving] += distances[moving]
+        moving = moving[(distances[moving] > _HIT_DISTANCE) & (depths[moving] < far[moving])]
+    return depths, np.flatnonzero(distances <= _HIT_DISTANCE)
+
+
+def _shade(
+    points: np.ndarray,
+    directions: np.ndarray,
+    solids: Sequence[Solid],
+    light: np.ndarray | None,
+) -> np.ndarray:
+    """Blinn-Phong shading [N, 3], 0 to 1: by the sun, or by a light that casts shadows."""
+    colors = np.array([solid.color for solid in solids])
+    colors = colors[np.argmin([solid.distance(points) for solid in solids], axis=0)]
+    normals = normals_at(points, solids)
+    to_light = np.broadcast_to(_SUN, points.shape) if light is None else light - points
+    to_light = to_light / np.linalg.norm(to_light, axis=-1, keepdims=True)
+    halfway = to_light - directions
     halfway /= np.linalg.norm(halfway, axis=-1, keepdims=True)
-    diffuse = np.maximum(normals @ light, 0)
+    diffuse = np.maximum((normals * to_light).sum(-1), 0)
+    if light is not None:
+        diffuse *= ~_in_shadow(points + 4 * _HIT_DISTANCE * normals, to_light, solids)
     specular = np.maximum((normals * halfway).sum(-1), 0) ** _SHININESS * (diffuse > 0)
     lit = colors * (_AMBIENT + _DIFFUSE * diffuse)[:, np.newaxis]
     return np.clip(lit + _SPECULAR * specular[:, np.newaxis], 0, 1)
+
+
+def _in_shadow(points: np.ndarray, to_light: np.ndarray, solids: Sequence[Solid]) -> np.ndarray:
+    """Whether [N] something is between points [N, 3] and the light."""
+    shadow = np.zeros(len(points), bool)
+    shadow[_march(points, to_light, solids, 0.0, _LIGHT_DISTANCE)[1]] = True
+    return shadow

@@ -27,6 +27,7 @@ from tfnerf.geometry.poses import (
     to_4x4,
     transformed,
 )
+from tfnerf.scenes.conditions import read_conditions
 from tfnerf.scenes.extent import depth_range
 from tfnerf.scenes.files import names_of, read_images, read_number
 from tfnerf.scenes.intrinsics import read_cameras
@@ -46,7 +47,7 @@ _NDC_NEAR = 0.75
 
 _AHEAD = 0.5
 """Cosine of the angle within which cameras look the same way."""
-_KEYS = {"near", "far", "mask_path", *LISTS.values()}
+_KEYS = {"near", "far", "mask_path", "time", *LISTS.values()}
 """Of transforms files, that are read here."""
 
 
@@ -108,7 +109,9 @@ def load_capture(
     bounds = _read_bounds(frames, path)
     placement = _place(poses, bounds, settings, path)
     moved = transformed(placement.to_scene, poses)
-    cameras = read_cameras(moved, content, frames, size, path, used=_KEYS)
+    cameras = read_cameras(moved, content, frames, size, path, used=_KEYS).under(
+        read_conditions(frames, settings, path)
+    )
     if placement.ndc and cameras.lens != "perspective":
         raise UserError(f"{path}: {cameras.lens} cameras see what NDC do not hold: give --nondc")
     views = Views(

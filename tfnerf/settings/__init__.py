@@ -8,7 +8,7 @@ from tfnerf.settings.config import SECTIONS, Config, flag_settings, means_someth
 from tfnerf.settings.flag import choices_of, flag_text
 from tfnerf.settings.network import FieldKind, NetworkSettings
 from tfnerf.settings.rendering import RenderSettings, SamplerKind
-from tfnerf.settings.scene import Dataset, SceneSettings
+from tfnerf.settings.scene import Dataset, SceneSettings, TimeModel
 from tfnerf.settings.training import RunSettings, TrainingSettings
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "RunSettings",
     "SamplerKind",
     "SceneSettings",
+    "TimeModel",
     "TrainingSettings",
     "choices_of",
     "flag_settings",

@@ -13,6 +13,8 @@ FieldKind = Literal["mlp", "planes"]
 """Each is the name of a module of `tfnerf.fields`."""
 _MLP = {"field": ("mlp",)}
 _PLANES = {"field": ("planes",)}
+_MOVING_MLP = {**_MLP, "time_model": ("deform",)}
+_MOVING_PLANES = {**_PLANES, "time_model": ("deform",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +67,35 @@ class NetworkSettings(Checked):
     )
     decoder_width: int = flag(
         64, "Width of the hidden layers that make colours.", at_least=1, only_for=_PLANES
+    )
+
+    deformation_depth: int = flag(
+        4, "Hidden layers of the network that moves points.", at_least=1, only_for=_MOVING_MLP
+    )
+    deformation_width: int = flag(64, "Their width.", at_least=1, only_for=_MOVING_MLP)
+    deformation_skip: int = flag(
+        2,
+        "The encoded position enters them again after the layer of this index.",
+        at_least=0,
+        only_for=_MOVING_MLP,
+    )
+    deformation_frequencies: int = flag(
+        4,
+        "Frequencies of the encodings of positions and times in it; more follow faster motion.",
+        at_least=0,
+        only_for=_MOVING_MLP,
+    )
+    zero_canonical: bool = flag(
+        False, "Nothing is moved at time 0, as in D-NeRF.", only_for=_MOVING_MLP
+    )
+    time_resolution: int = flag(
+        16, "Moments that the planes have, linear between.", at_least=2, only_for=_MOVING_PLANES
+    )
+    appearance_width: int = flag(
+        0,
+        "Numbers of a code for each training image, that its colours depend on: for exposure and "
+        "weather that change; 0: no codes.",
+        at_least=0,
     )
 
     def __post_init__(self) -> None:

@@ -40,6 +40,12 @@ class RenderSettings(Checked):
     grid_resolution: int = flag(
         128, "Cells of the grid along each side of the box.", at_least=2, only_for=_GRID
     )
+    grid_times: int = flag(
+        8,
+        "Spans of time, each of which has a grid of its own.",
+        at_least=1,
+        only_for={**_GRID, "time_model": ("deform",)},
+    )
     even_share: float = flag(
         0.6,
         "Share of the samples that is spread evenly over what the grid calls occupied and light "

@@ -12,6 +12,8 @@ Dataset = Literal[
     "auto", "builtin", "blender", "llff", "deepvoxels", "transforms", "colmap", "tiny_nerf"
 ]
 """Each but auto is the name of a module of `tfnerf.scenes`."""
+TimeModel = Literal["none", "deform"]
+_BUILTIN = {"dataset": ("builtin",)}
 _CAPTURES = ("transforms", "colmap")
 
 
@@ -69,6 +71,25 @@ class SceneSettings(Checked):
     )
     far: float | None = flag(
         None, "Depth where rays end, in scene units; default: what the data set says.", above=0
+    )
+    time_model: TimeModel = flag(  # noqa: RUF009 (as the next)
+        "none",
+        "How a scene changes in time; none: it stands still; deform: frames say their time, and "
+        "the networks of --field=mlp are looked up where each point is at time 0, the planes of "
+        "--field=planes change.",
+    )
+    relightable: bool = flag(
+        False,
+        "Colours depend on where the light is, which frames say (pl_pos, light_direction).",
+    )
+    builtin_motion: bool = flag(
+        False, "Three of the solids move, and each view has its time.", only_for=_BUILTIN
+    )
+    builtin_lights: bool = flag(
+        False, "Each view has a light of its own, which casts shadows.", only_for=_BUILTIN
+    )
+    builtin_tints: bool = flag(
+        False, "Each view has a tint and an exposure of its own.", only_for=_BUILTIN
     )
     pixel_centers: bool = flag(
         True, "Rays pass through pixel centres; off: corners, as in the original."

@@ -10,6 +10,7 @@ from tfnerf.errors import UserError
 from tfnerf.settings.flag import Checked, flag
 
 _PLANES = {"field": ("planes",)}
+_MOVING_PLANES = {**_PLANES, "time_model": ("deform",)}
 _GRID = {"sampler": ("grid",)}
 
 
@@ -43,6 +44,13 @@ class TrainingSettings(Checked):
     center_crop_fraction: float = flag(
         0.5, "Side of that centre, as a fraction of the image's.", above=0, at_most=1
     )
+    time_growth_steps: int = flag(
+        0,
+        "one_image: the earliest views are trained on first, and the others come in by their time "
+        "over so many steps, as in D-NeRF.",
+        at_least=0,
+        only_for={"time_model": ("deform",)},
+    )
     sparsity_weight: float = flag(
         0.0,
         "Weight of a loss on the size of density components, which empties space that few views "
@@ -56,6 +64,12 @@ class TrainingSettings(Checked):
         "views.",
         at_least=0,
         only_for=_PLANES,
+    )
+    time_smoothness_weight: float = flag(
+        0.0,
+        "Weight of a loss on jerks of planes in time, for scenes with few times.",
+        at_least=0,
+        only_for=_MOVING_PLANES,
     )
     learning_rate: float = flag(5e-4, "Initial learning rate of Adam.", above=0)
     learning_rate_decay_steps: int = flag(
@@ -100,6 +114,11 @@ class TrainingSettings(Checked):
         if self.center_crop_steps and self.batching != "one_image":
             raise UserError(
                 f"--center_crop_steps={self.center_crop_steps}: needs --batching=one_image, "
+                f"found --batching={self.batching}"
+            )
+        if self.time_growth_steps and self.batching != "one_image":
+            raise UserError(
+                f"--time_growth_steps={self.time_growth_steps}: needs --batching=one_image, "
                 f"found --batching={self.batching}"
             )
         if self.profile_steps and self.profiled_steps is None:

@@ -15,6 +15,9 @@ from tfnerf.settings import Config
 from tfnerf.volume.samplers import Sampler
 from tfnerf.volume.samples import Draws
 
+_FIRST_VIEWS = 3
+"""At least so many are drawn from while views come in by their time."""
+
 
 class Batch(NamedTuple):
     """Rays with the colours that they should have."""
@@ -41,6 +44,12 @@ def _counting_pixels(views: Views) -> tf.Tensor | None:
         return None
     with tf.device("CPU:0"):
         return tf.constant(np.flatnonzero(views.masks), tf.int64)
+
+
+def _views_by_time(views: Views) -> np.ndarray:
+    """Indices [V] of views from the earliest to the last; as they are where nothing moves."""
+    times = (views.cameras.conditions or {}).get("time", np.zeros(len(views)))
+    return np.argsort(times, kind="stable")
 
 
 class TrainingBatches:
@@ -103,6 +112,7 @@ class TrainingBatches:
                 raise UserError("--batching=one_image: masks need --batching=all_images")
         self.pixels = all_pixels(views) if pixels is None else pixels
         self._counting = _counting_pixels(views)
+        self._by_time = _views_by_time(views)
 
     def __call__(self, step: tf.Tensor, first: tf.Tensor, count: int) -> Batch:
         """Part of the batch of a step.
@@ -144,11 +154,21 @@ class TrainingBatches:
                 pixel = tf.gather(self._counting, pixel)
         return pixel // (height * width), pixel // width % height, pixel % width
 
+    def _num_views(self, step: tf.Tensor) -> tf.Tensor:
+        """How many views are drawn from, scalar int64: at first only the earliest."""
+        num_views = len(self._scene.train)
+        growth = self._training.time_growth_steps
+        if not growth:
+            return tf.constant(num_views, tf.int64)
+        return tf.clip_by_value(step * num_views // growth, min(_FIRST_VIEWS, num_views), num_views)
+
     def _in_one_image(self, step: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """View, row and column [N] of different pixels of one random image."""
         seed = self._training.seed
         bits = random_bits(1, seed, step, Stream.VIEW)[0]
-        view = tf.cast(bits, tf.int64) % len(self._scene.train)
+        view = tf.cast(bits, tf.int64) % self._num_views(step)
+        if self._training.time_growth_steps:
+            view = tf.gather(self._by_time, view)
 
         def pixels_of(window: tuple[int, int, int, int]) -> tuple[tf.Tensor, tf.Tensor]:
             top, left, height, width = window

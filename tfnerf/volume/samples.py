@@ -76,14 +76,12 @@ def render_samples(
       What is seen before a black background.
     """
     num_samples = tf.shape(samples.depths)[1]
-    points = (
-        rays.origins[:, tf.newaxis, :]
-        + rays.directions[:, tf.newaxis, :] * samples.depths[:, :, tf.newaxis]
-    )
     at_samples = _Rows(samples.live, num_samples)
     noise = None if density_noise is None else at_samples.take(density_noise)
     conditions = at_samples.of_rays(rays.conditions)
-    density, features = field(at_samples.take(points), conditions, density_noise=noise)
+    density, features = field(
+        at_samples.take(rays.at(samples.depths)), conditions, density_noise=noise
+    )
     if field.colors_rays:
         values = features
     else:

@@ -106,12 +106,9 @@ class SceneRenderer:
           samples: on the rays.
         """
         shape = tf.shape(samples.depths)
-        points = (
-            rays.origins[:, tf.newaxis]
-            + rays.directions[:, tf.newaxis] * samples.depths[..., tf.newaxis]
-        )
+        of_rays = rays.repeated(shape[1])
         seen = self.model.final.radiance(
-            tf.reshape(points, [-1, 3]), tf.repeat(rays.viewdirs, shape[1], axis=0)
+            tf.reshape(rays.at(samples.depths), [-1, 3]), of_rays.viewdirs, of_rays.conditions
         )
         lengths = samples.intervals * tf.norm(rays.directions, axis=-1, keepdims=True)
         return sample_effects(

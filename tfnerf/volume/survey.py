@@ -31,7 +31,7 @@ def coarse_survey(field: Field, box: np.ndarray) -> DensityGrid:
     grid.box.corners.assign(box)
     points = cell_centers(box, _FIRST_RESOLUTION * _POINTS_PER_SIDE)
     with progress_bar("grid", len(points), "point") as progress:
-        found = densities_at(field, points, progress).reshape(
+        found = densities_at(field, points, progress=progress).reshape(
             [_FIRST_RESOLUTION, _POINTS_PER_SIDE] * 3
         )
     grid.density.assign(found.max(axis=(1, 3, 5)))
@@ -57,7 +57,7 @@ def keep_seen(grid: DensityGrid, renderer: SceneRenderer, rays: Rays) -> None:
     def cells_and_effects(some: Rays) -> tuple[tf.Tensor, tf.Tensor]:
         samples = renderer.sampler(some, Draws())
         effects = renderer.effects(some, samples)
-        return grid.cells_at(some.origins, some.directions, samples.depths), effects
+        return grid.cells_at(some, samples.depths), effects
 
     num_rays = int(rays.origins.shape[0])
     with progress_bar("grid, what is seen", num_rays, "ray") as progress:
@@ -97,7 +97,7 @@ def fine_survey(field: Field, coarse: DensityGrid, resolution: int) -> DensityGr
     something = _lookup(coarse.occupied.numpy(), coarse.box.corners.numpy(), points)
     density = np.zeros(len(points), np.float32)
     with progress_bar("grid, where something is", int(something.sum()), "point") as progress:
-        density[something] = densities_at(field, points[something], progress)
+        density[something] = densities_at(field, points[something], progress=progress)
     grid.density.assign(density.reshape([resolution] * 3))
     grid.mark_occupied()
     return grid

@@ -63,7 +63,7 @@ class Grid:
         lengths = edges[:, 1:] - edges[:, :-1]
         offset = 0.5 if draws.jitter is None else draws.jitter[:, :1]
         probes = edges[:, :-1] + lengths * offset
-        densities, occupied = self.grid.look_along(rays.origins, rays.directions, probes)
+        densities, occupied = self.grid.look_along(rays, probes)
         speed = tf.norm(rays.directions, axis=-1, keepdims=True)
         probability = self._probability(
             sample_weights(densities, lengths * speed), occupied, exploring=draws.jitter is not None
@@ -98,10 +98,10 @@ class Grid:
         num_probes = self.grid.resolution // 2
         fractions = (tf.range(num_probes, dtype=tf.float32)[tf.newaxis] + 0.5) / num_probes
         depths = self._depths(begin, end, fractions)
-        return (begin < end)[:, 0] & self.grid.meets_something(*rays[:2], depths)
+        return (begin < end)[:, 0] & self.grid.meets_something(rays, depths)
 
     def _span(self, rays: Rays) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.grid.span(rays.origins, rays.directions, self.near, self.far)
+        return self.grid.span(rays, self.near, self.far)
 
     def _depths(self, begin: tf.Tensor, end: tf.Tensor, fractions: tf.Tensor) -> tf.Tensor:
         """Depths [N, S] of fractions [N or 1, S] of the way from begin to end [N, 1]."""

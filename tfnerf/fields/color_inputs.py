@@ -1,0 +1,48 @@
+"""What colours depend on beside what is at a point: densities never do."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfnerf.fields.encoding import encoding_width, positional_encoding
+from tfnerf.fields.field import Conditions
+
+
+class ColorInputs(NamedTuple):
+    """Which of view direction, light and appearance colours depend on, as numbers for a network."""
+
+    direction_frequencies: int = 4
+    """Of the encodings of view directions and of lights."""
+    use_viewdirs: bool = True
+    relightable: bool = False
+    appearance_width: int = 0
+    """Numbers of the code of each image; 0: there are no codes."""
+
+    @property
+    def width(self) -> int:
+        """Numbers in all."""
+        num_directions = int(self.use_viewdirs) + int(self.relightable)
+        encoded = encoding_width(3, self.direction_frequencies)
+        return num_directions * encoded + self.appearance_width
+
+    def __call__(self, viewdirs: tf.Tensor, conditions: Conditions | None) -> tf.Tensor:
+        """These numbers, [M, width].
+
+        Of a light only the direction counts in which it is, seen from the middle of the scene.
+
+        Args:
+          viewdirs: [M, 3], unit vectors in world axes.
+          conditions: of each row; "light" [M, 3] in world coordinates, "appearance" [M, A].
+        """
+        conditions = conditions or {}
+        inputs = []
+        if self.use_viewdirs:
+            inputs.append(positional_encoding(viewdirs, self.direction_frequencies))
+        if self.relightable:
+            light = tf.math.l2_normalize(conditions["light"], -1)
+            inputs.append(positional_encoding(light, self.direction_frequencies))
+        if self.appearance_width:
+            inputs.append(conditions["appearance"])
+        return inputs[0] if len(inputs) == 1 else tf.concat(inputs, -1)
