@@ -65,12 +65,18 @@ def describe_scene(
         **_num_samples(settings),
         "dtype": dtype,
         **({} if cost is None else {"grid": cost._asdict()}),
-        **({"conditions": scene.conditions} if scene.conditions else {}),
+        **_conditions(scene),
         "versions": {
             "tfnerf": tfnerf.__version__,
             **{package: metadata.version(package) for package in ("tensorflow", "keras")},
         },
     }
+
+
+def _conditions(scene: Scene) -> dict[str, dict[str, Any]]:
+    """Which rows of each condition may be asked for; nothing for scenes that have none."""
+    described = {name: condition.to_json() for name, condition in scene.conditions.items()}
+    return {"conditions": described} if described else {}
 
 
 def _num_samples(settings: RenderSettings) -> dict[str, int]:

@@ -224,7 +224,12 @@ class ServedScene(tf.Module):
     def _in_scene(
         self, origins: tf.Tensor, directions: tf.Tensor, conditions: dict[str, tf.Tensor]
     ) -> Rays:
-        """World rays in scene units; directions keep their length, so depths are scene units."""
+        """World rays in scene units; directions keep their length, so depths are scene units.
+
+        Conditions are checked: what the scene was not trained with is answered by an error.
+        """
+        with tf.control_dependencies(self._condition_checks(conditions)):
+            conditions = {name: tf.identity(rows) for name, rows in conditions.items()}
         rotation = self._to_scene[:3, :3] * self._scene.world_scale
         directions = tf.matmul(directions, rotation, transpose_b=True)
         return Rays(
@@ -233,6 +238,23 @@ class ServedScene(tf.Module):
             directions / tf.norm(directions, axis=-1, keepdims=True),
             conditions or None,
         )
+
+    def _condition_checks(self, conditions: Mapping[str, tf.Tensor]) -> list[tf.Operation]:
+        """Operations that fail where rows are not such as the scene was trained with."""
+        checks = []
+        for name, condition in self._scene.conditions.items():
+            rows = conditions[name]
+            sizes = tf.norm(rows, axis=-1) if condition.shape else rows
+            least, most = condition.limits
+            known = (sizes >= least) & (sizes <= most)  # NaN is not
+            kind = "length" if condition.shape else "number"
+            expected = f"{name}: expected a {kind} from {condition.least:g} to {condition.most:g}"
+            checks.append(
+                tf.debugging.Assert(
+                    tf.reduce_all(known), [f"{expected}, found", tf.boolean_mask(sizes, ~known)]
+                )
+            )
+        return checks
 
     def _own_variables(self) -> contextlib.AbstractContextManager:
         """Within it the networks compute with the variables of this module."""

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfnerf.geometry.conditions import Condition
+
 
 class Tensor(NamedTuple):
     """An input or an output."""
@@ -56,14 +58,14 @@ RENDERED = (
 """What rendering answers for rays."""
 
 
-def scene_signatures(conditions: Mapping[str, tuple[int, ...]]) -> dict[str, Signature]:
+def scene_signatures(conditions: Mapping[str, Condition]) -> dict[str, Signature]:
     """The signatures of a scene by their names.
 
     Args:
-      conditions: the shape of a row of each condition that the scene has, by its name; none for a
-        scene that depends on nothing but rays.
+      conditions: those that the scene has, by name; none for a scene that depends on nothing but
+        rays.
     """
-    more = tuple(Tensor(name, shape) for name, shape in conditions.items())
+    more = tuple(Tensor(name, condition.shape) for name, condition in conditions.items())
     signatures = (
         Signature(
             "serving_default",

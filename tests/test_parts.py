@@ -114,7 +114,13 @@ def test_pictures_and_meshes_depend_on_the_condition(scene: Scene, tmp_path: Pat
     images = ImageRenderer(run.renderer(scene), run.config.rendering)
     early, late = (images(scene.train.cameras, view) for view in (0, 3))
     assert early.opacity.max() > 1.3 * late.opacity.max()
-    mesh = build_mesh(run.renderer(scene), scene, resolution=16, threshold=1.0)
+    mesh = build_mesh(
+        run.renderer(scene),
+        scene,
+        resolution=16,
+        threshold=1.0,
+        conditions={"time": np.zeros(1, np.float32)},
+    )
     assert len(mesh.faces) > 0
 
 
@@ -152,7 +158,9 @@ def test_a_client_sends_the_condition_of_its_cameras(scene: Scene, tmp_path: Pat
     )
     try:
         with RenderClient([wait_until_serving(server)], "ball") as client:
-            assert client.describe()["conditions"] == {"time": []}
+            assert client.describe()["conditions"] == {
+                "time": {"shape": [], "least": 0.0, "most": pytest.approx(0.6)}
+            }
             images = ImageRenderer(run.renderer(scene), run.config.rendering)
             for view in (0, 3):
                 served = client.render(scene.train.cameras, view)

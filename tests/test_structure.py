@@ -19,7 +19,7 @@ FLOORS = (
         "tfnerf.random_numbers",
         "tfnerf.fingerprint",
     ),
-    ("tfnerf.settings", "tfnerf.command_line"),
+    ("tfnerf.settings", "tfnerf.command_line", "tfnerf.condition_flags"),
     ("tfnerf.formats",),
     ("tfnerf.flags", "tfnerf.geometry", "tfnerf.images", "tfnerf.fields"),
     ("tfnerf.volume", "tfnerf.scenes", "tfnerf.original", "tfnerf.convert_config"),
@@ -29,7 +29,15 @@ FLOORS = (
     ("benchmarks",),
 )
 """Lowest first; what stands on one floor may use its neighbours."""
-SERVING_MAY_USE = ("errors", "files", "progress", "command_line", "images", "geometry")
+SERVING_MAY_USE = (
+    "errors",
+    "files",
+    "progress",
+    "command_line",
+    "condition_flags",
+    "images",
+    "geometry",
+)
 """Of tfnerf: it speaks the protocol and knows no networks."""
 SERVING_FLOORS = (
     ("serving", "serving.errors", "serving.tensors", "serving.ports", "serving.pem"),
@@ -104,6 +112,7 @@ def test_only_commands_read_flags() -> None:
     assert readers == {
         "tfnerf.flags",
         "tfnerf.command_line",
+        "tfnerf.condition_flags",
         "tfnerf.import_weights",
         "tfnerf.original.config",
         "serving.client.flags",

@@ -3,6 +3,7 @@
 python -m serving.client describe --server=localhost:8500 --model_name=lego
 python -m serving.client render --server=localhost:8500 --model_name=lego --output=frame.png
 python -m serving.client path --server=localhost:8500 --model_name=lego --output=orbit.mp4
+python -m serving.client render --server=localhost:8500 --model_name=moving --time=0.5
 
 Verbs: status, describe, render (one camera), path (a video), points (colours and densities of
 points in a .npy file). Cameras are those of the scene's camera path, or of a file (--keyframes).
@@ -21,6 +22,7 @@ from absl import flags
 
 from serving.client import flags as client_flags
 from tfnerf import command_line
+from tfnerf.condition_flags import chosen_conditions, define_condition_flags
 from tfnerf.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def _render(client: RenderClient) -> None:
     path = _output(".png")
     keyframes = _keyframes(at_least=1)
     cameras = client.camera_path() if keyframes is None else _seen_by(client, keyframes)
-    cameras = cameras.resized(_RESOLUTION_FACTOR.value)
+    cameras = _under_conditions(client, cameras).resized(_RESOLUTION_FACTOR.value)
     if _FRAME.value >= len(cameras):
         raise UserError(f"--frame={_FRAME.value}: expected less than {len(cameras)}")
     with progress_bar(path.name, cameras.height * cameras.width) as progress:
@@ -109,7 +111,8 @@ def _path(client: RenderClient) -> None:
     path = _output(".mp4")
     while True:
         version = client.scene_version
-        cameras = _path_cameras(client).resized(_RESOLUTION_FACTOR.value)
+        cameras = _under_conditions(client, _path_cameras(client))
+        cameras = cameras.resized(_RESOLUTION_FACTOR.value)
         try:
             _write_path(client, cameras, version, path)
             break
@@ -149,8 +152,16 @@ def _path_cameras(client: RenderClient) -> Cameras:
     return client.cameras(interpolated(cameras.camera_to_world, _NUM_FRAMES.value))
 
 
+def _under_conditions(client: RenderClient, cameras: Cameras) -> Cameras:
+    """The cameras with the time, the light and the appearance that are to be seen."""
+    from tfnerf.geometry.conditions import choose
+
+    said = cameras.conditions
+    return cameras.under(choose(client.conditions, chosen_conditions(), len(cameras), said))
+
+
 def _seen_by(client: RenderClient, keyframes: Keyframes) -> Cameras:
-    return keyframes.seen_by(client.cameras(keyframes.poses))
+    return keyframes.seen_by(client.cameras(keyframes.poses)).under(keyframes.conditions)
 
 
 def _keyframes(at_least: int) -> Keyframes | None:
@@ -164,10 +175,12 @@ def _query(client: RenderClient) -> None:
     import io
 
     from tfnerf.files import write_file
+    from tfnerf.geometry.conditions import choose
 
     path = _output(".npz")
     points, viewdirs = _read_points()
-    rgb, density = client.query_points(points, viewdirs)
+    conditions = choose(client.conditions, chosen_conditions(), len(points))
+    rgb, density = client.query_points(points, viewdirs, conditions)
     buffer = io.BytesIO()
     np.savez(buffer, rgb=rgb, density=density)
     write_file(path, buffer.getvalue())
@@ -211,4 +224,5 @@ def _output(suffix: str) -> Path:
 
 
 if __name__ == "__main__":
+    define_condition_flags()
     command_line.run(main, with_arguments=True)

@@ -21,6 +21,7 @@ from serving.client.channel import (
 )
 from serving.client.prediction import PredictionClient
 from tfnerf.geometry.cameras import Cameras
+from tfnerf.geometry.conditions import Condition
 
 
 class VersionStatus(NamedTuple):
@@ -130,6 +131,12 @@ class RenderClient:
                 raise ServerError("describe_scene: found no description of a scene") from None
             self._scene, self._scene_version = scene, version
         return scene
+
+    @property
+    def conditions(self) -> dict[str, Condition]:
+        """What pictures of the scene depend on beside cameras, by name; mostly nothing."""
+        described = self.describe().get("conditions", {})
+        return {name: Condition.from_json(content) for name, content in described.items()}
 
     @property
     def scene_version(self) -> int:

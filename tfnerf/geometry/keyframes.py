@@ -23,13 +23,21 @@ class Keyframes(NamedTuple):
     of a camera are right, up and back."""
     focal: np.ndarray | None = None
     """[K], focal lengths as parts of the width of the image; None: the file does not say."""
+    time: np.ndarray | None = None
+    """[K], of a scene that moves, 0 to 1; None: the file does not say."""
+
+    @property
+    def conditions(self) -> dict[str, np.ndarray] | None:
+        """What the file says that cameras are to see, as `Cameras.conditions`."""
+        return None if self.time is None else {"time": self.time.astype(np.float32)}
 
     def path(self, num_poses: int) -> Keyframes:
         """A smooth way through all of them, poses and focal lengths."""
-        focal = self.focal
-        if focal is not None:
-            focal = interpolated_along(self.poses, focal, num_poses)
-        return Keyframes(interpolated(self.poses, num_poses), focal)
+        focal, time = (
+            None if values is None else interpolated_along(self.poses, values, num_poses)
+            for values in (self.focal, self.time)
+        )
+        return Keyframes(interpolated(self.poses, num_poses), focal, time)
 
     def seen_by(self, cameras: Cameras) -> Cameras:
         """Cameras at these places with the focal lengths of the file, if it says any."""
@@ -42,14 +50,15 @@ class Keyframes(NamedTuple):
 def read_keyframes(path: Path, at_least: int = 2) -> Keyframes:
     """Reads {"frames": [{"transform_matrix": [[...], ...]}, ...]}, as in a transforms.json.
 
-    Fields of view are those of `camera_angle_x`, or `fl_x` and `w`, in the file or in each frame.
+    Fields of view are those of `camera_angle_x`, or `fl_x` and `w`, in the file or in each frame;
+    each frame may have a `time`.
 
     Args:
       path: the file.
       at_least: how many there must be; there is a way between two.
 
     Raises:
-      UserError: there are fewer, a matrix is no pose, or a field of view is none.
+      UserError: there are fewer, a matrix is no pose, or a field of view or a time is none.
     """
     content = read_json(path)
     frames = content.get("frames")
@@ -58,12 +67,20 @@ def read_keyframes(path: Path, at_least: int = 2) -> Keyframes:
     where = [f"{path}: frame {number}" for number in range(len(frames))]
     poses = check_poses([_matrix_of(frame, name) for frame, name in zip(frames, where)], where)
     focal = [_focal_of({**content, **frame}, name) for frame, name in zip(frames, where)]
-    saying = [value for value in focal if value is not None]
-    if saying and len(saying) < len(frames):
+    times = [_time_of(frame, name) for frame, name in zip(frames, where)]
+    return Keyframes(
+        poses, _all_or_none(focal, "camera_angle_x", where), _all_or_none(times, "time", where)
+    )
+
+
+def _all_or_none(values: list[float | None], key: str, where: list[str]) -> np.ndarray | None:
+    """Values [K] of all frames; None if no frame has one."""
+    saying = [value for value in values if value is not None]
+    if saying and len(saying) < len(values):
         raise UserError(
-            f"{where[focal.index(None)]}: has no camera_angle_x, expected one as in other frames"
+            f"{where[values.index(None)]}: has no {key}, expected one as in other frames"
         )
-    return Keyframes(poses, np.array(saying) if saying else None)
+    return np.array(saying) if saying else None
 
 
 def _matrix_of(frame: object, where: str) -> object:
@@ -91,6 +108,16 @@ def _focal_of(values: dict[str, Any], where: str) -> float | None:
             )
         return pixels / width
     return None
+
+
+def _time_of(frame: dict[str, Any], where: str) -> float | None:
+    """None if nothing is said of it."""
+    if "time" not in frame:
+        return None
+    time = _number(frame["time"])
+    if not 0 <= time <= 1:
+        raise UserError(f"{where}: time is {frame['time']!r:.40}, expected a number from 0 to 1")
+    return time
 
 
 def _number(value: Any) -> float:

@@ -1,6 +1,7 @@
 """Turns a trained run into a coloured mesh in world coordinates: mesh.ply and mesh.glb.
 
 python -m tfnerf.mesh --run_dir=runs/lego
+python -m tfnerf.mesh --run_dir=runs/moving --time=0.5
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 from absl import flags
 
 from tfnerf import command_line
+from tfnerf.condition_flags import chosen_conditions, define_condition_flags
 from tfnerf.errors import UserError
 from tfnerf.flags import define_run_flags, run_arguments
 
@@ -44,6 +46,7 @@ def main() -> None:
     corners = _corners()
     command_line.import_tensorflow()
     from tfnerf.files import write_file
+    from tfnerf.geometry.conditions import choose
     from tfnerf.mesh.build import build_mesh, to_bytes
     from tfnerf.mesh.surface import Box
     from tfnerf.runs.trained import TrainedRun
@@ -57,6 +60,7 @@ def main() -> None:
         threshold=_DENSITY_THRESHOLD.value,
         bounds=None if corners is None else Box(*corners),
         smallest_piece=_SMALLEST_PIECE.value,
+        conditions=choose(scene.conditions, chosen_conditions(), 1),
     )
     files = {f"mesh.{kind}": to_bytes(mesh, kind) for kind in ("ply", "glb")}
     for name, content in files.items():
@@ -89,4 +93,5 @@ def _corners() -> np.ndarray | None:
 
 if __name__ == "__main__":
     define_run_flags()
+    define_condition_flags()
     command_line.run(main)

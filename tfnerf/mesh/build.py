@@ -10,6 +10,7 @@ import tensorflow as tf
 import trimesh
 
 from tfnerf.errors import UserError
+from tfnerf.fields.field import Conditions
 from tfnerf.geometry.poses import meeting_point
 from tfnerf.mesh.surface import Box, Grid, Surface, extract_surface, occupied_box
 from tfnerf.progress import progress_bar
@@ -31,6 +32,7 @@ def build_mesh(
     threshold: float,
     bounds: Box | None = None,
     smallest_piece: float = 0.0,
+    conditions: dict[str, np.ndarray] | None = None,
 ) -> trimesh.Trimesh:
     """The surface where the density of a scene is `threshold`, coloured.
 
@@ -42,6 +44,7 @@ def build_mesh(
       bounds: where to look, in scene units and axes; None: around what the cameras look at, or all
         of NDC up to the farthest depth.
       smallest_piece: pieces with a smaller fraction of all triangles are left out.
+      conditions: a row [1, ...] of each condition that the scene has, that hold for all points.
 
     Returns:
       A mesh in the units and axes of the scene's files; colours are what is seen from straight
@@ -51,7 +54,7 @@ def build_mesh(
       UserError: nothing is so dense, or --bounds are given for NDC.
     """
     field = renderer.model.final
-    density = _chunked(_compiled(lambda points: field(points)[0]))
+    density = _chunked(_compiled(lambda points: field(points, _of_all(points, conditions))[0]))
     if renderer.warp is not None and bounds is not None:
         raise UserError("--bounds: the scene was trained in NDC, which has its own")
     search = bounds or _search_box(scene)
@@ -66,7 +69,7 @@ def build_mesh(
         surface = extract_surface(density, grid, threshold, progress)
     if not len(surface.faces):
         raise UserError(f"--density_threshold={threshold:g}: found no surface")
-    return _colored(renderer, scene, _without_small_pieces(surface, smallest_piece))
+    return _colored(renderer, scene, _without_small_pieces(surface, smallest_piece), conditions)
 
 
 def to_bytes(mesh: trimesh.Trimesh, file_type: str) -> bytes:
@@ -86,7 +89,20 @@ def _search_box(scene: Scene) -> Box:
     return Box(center - half_size, center + half_size)
 
 
-def _colored(renderer: SceneRenderer, scene: Scene, surface: Surface) -> trimesh.Trimesh:
+def _of_all(points: tf.Tensor, conditions: dict[str, np.ndarray] | None) -> Conditions | None:
+    """The same row of each condition for all points [M, 3]."""
+    if conditions is None:
+        return None
+    num_points = tf.shape(points)[0]
+    return {name: tf.repeat(row, num_points, axis=0) for name, row in conditions.items()}
+
+
+def _colored(
+    renderer: SceneRenderer,
+    scene: Scene,
+    surface: Surface,
+    conditions: dict[str, np.ndarray] | None,
+) -> trimesh.Trimesh:
     vertices, faces = surface
     if renderer.warp is not None:
         # The last voxels may reach beyond infinity.
@@ -95,7 +111,9 @@ def _colored(renderer: SceneRenderer, scene: Scene, surface: Surface) -> trimesh
         faces = faces[:, ::-1]  # NDC look into a mirror: z grows with the distance
     normals = trimesh.Trimesh(vertices, faces, process=False).vertex_normals
     field = renderer.model.final
-    color = _compiled(lambda points, viewdirs: field.radiance(points, viewdirs).rgb)
+    color = _compiled(
+        lambda points, viewdirs: field.radiance(points, viewdirs, _of_all(points, conditions)).rgb
+    )
     colors = _chunked(color)(surface.vertices, -normals)
     to_world = scene.scene_to_world
     return trimesh.Trimesh(

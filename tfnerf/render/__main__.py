@@ -2,6 +2,7 @@
 
 python -m tfnerf.render --run_dir=runs/lego
 python -m tfnerf.render --run_dir=runs/fern --camera_path=spiral --resolution_factor=0.5
+python -m tfnerf.render --run_dir=runs/moving --camera_path=still --time=sweep
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from tfnerf import command_line
+from tfnerf.condition_flags import chosen_conditions, define_condition_flags
 from tfnerf.errors import UserError
 from tfnerf.flags import define_run_flags, run_arguments
 
@@ -26,9 +28,9 @@ _log = logging.getLogger("tfnerf.render")
 _CAMERA_PATH = flags.DEFINE_enum(
     "camera_path",
     "auto",
-    ["auto", "orbit", "spiral", "train", "val", "test"],
-    "Around the scene, before it, or the cameras of a split; auto: spiral for forward-facing "
-    "scenes, orbit for others.",
+    ["auto", "orbit", "spiral", "still", "train", "val", "test"],
+    "Around the scene, before it, standing still, or the cameras of a split; auto: spiral for "
+    "forward-facing scenes, orbit for others.",
 )
 _KEYFRAMES = flags.DEFINE_string(
     "keyframes",
@@ -37,7 +39,7 @@ _KEYFRAMES = flags.DEFINE_string(
     "transforms.json.",
 )
 _NUM_FRAMES = flags.DEFINE_integer(
-    "num_frames", 120, "Frames of an orbit, a spiral or keyframes.", lower_bound=2
+    "num_frames", 120, "Frames of all but the cameras of a split.", lower_bound=2
 )
 _FRAMES_PER_SECOND = flags.DEFINE_integer("fps", 30, "Frames a second of videos.", 1, 1000)
 _RESOLUTION_FACTOR = flags.DEFINE_float(
@@ -74,7 +76,7 @@ def main() -> None:
     name, cameras = _name_and_cameras(scene, run.config.scene)
     if _FROZEN_CAMERA.value and not run.config.network.use_viewdirs:
         raise UserError(f"--frozen_camera: {run.folder.path} was trained without view directions")
-    cameras = cameras.resized(_RESOLUTION_FACTOR.value)
+    cameras = _under_conditions(scene, cameras).resized(_RESOLUTION_FACTOR.value)
     folder = run.folder.renders / _folder_name(name)
     render_path(
         run.image_renderer(scene),
@@ -92,7 +94,17 @@ def _folder_name(path_name: str) -> str:
     """So that a preview does not replace the whole."""
     frozen = "_frozen" if _FROZEN_CAMERA.value else ""
     factor = _RESOLUTION_FACTOR.value
-    return path_name + frozen + ("" if factor == 1 else f"_{factor:g}x")
+    chosen = [f"_{name}_{text}" for name, text in chosen_conditions().items() if text is not None]
+    name = path_name + frozen + "".join(chosen) + ("" if factor == 1 else f"_{factor:g}x")
+    return name.replace("/", "_")
+
+
+def _under_conditions(scene: Scene, cameras: Cameras) -> Cameras:
+    """The cameras with the time, the light and the appearance that are to be seen."""
+    from tfnerf.geometry.conditions import choose
+
+    said = cameras.conditions
+    return cameras.under(choose(scene.conditions, chosen_conditions(), len(cameras), said))
 
 
 def _name_and_cameras(scene: Scene, settings: SceneSettings) -> tuple[str, Cameras]:
@@ -105,11 +117,12 @@ def _name_and_cameras(scene: Scene, settings: SceneSettings) -> tuple[str, Camer
         return f"keyframes_{path.stem}", scene_paths.keyframe_cameras(scene, path, num_frames)
     name = _CAMERA_PATH.value
     name = scene_paths.default_path(scene) if name == "auto" else name
-    if name in ("orbit", "spiral"):
+    if name in ("orbit", "spiral", "still"):
         return name, scene_paths.path_cameras(scene, settings, name, num_frames)
     return name, scene_paths.split_cameras(scene, name)
 
 
 if __name__ == "__main__":
     define_run_flags()
+    define_condition_flags()
     command_line.run(main)

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import imageio.v3 as imageio
 import numpy as np
@@ -172,13 +172,21 @@ def _describe(cameras: Cameras, scene: Scene, identity: str) -> str:
         "w": cameras.width,
         "h": cameras.height,
         "frames": [
-            {"transform_matrix": pose.tolist(), "fl_x": float(x), "fl_y": float(y)}
-            for pose, (x, y) in zip(to_4x4(poses), cameras.focal)
+            {"transform_matrix": pose.tolist(), "fl_x": float(x), "fl_y": float(y), **conditions}
+            for pose, (x, y), conditions in zip(
+                to_4x4(poses), cameras.focal, _conditions_of_each(cameras)
+            )
         ],
         "world_depth_per_level": scene.world_depth_per_level,
         "fingerprint": identity,
     }
     return to_json(content, indent=1) + "\n"
+
+
+def _conditions_of_each(cameras: Cameras) -> list[dict[str, Any]]:
+    """What each camera sees, by the name of the condition."""
+    rows = {name: values.tolist() for name, values in (cameras.conditions or {}).items()}
+    return [{name: values[view] for name, values in rows.items()} for view in range(len(cameras))]
 
 
 def _depth_range(renderer: ImageRenderer, scene: Scene, cameras: Cameras) -> Range:

@@ -121,9 +121,20 @@ def _check_same_views(now: Views, then: Views, checksums: Sequence[int], where: 
         if differs.any():
             view = int(np.argwhere(differs)[0, 0])
             raise UserError(f"{where} {now.names[view]} has another {key}")
+    _check_same_conditions(now, then, where)
     for name, checksum, expected_sum in zip(now.names, _checksums(now), checksums):
         if checksum != expected_sum:
             raise UserError(f"{where} {name} has other pixels")
+
+
+def _check_same_conditions(now: Views, then: Views, where: str) -> None:
+    ours, theirs = now.cameras.conditions or {}, then.cameras.conditions or {}
+    for name in ours.keys() | theirs.keys():
+        if name not in ours or name not in theirs or ours[name].shape != theirs[name].shape:
+            raise UserError(f"{where}s have another {name}")
+        differs = ~np.isclose(ours[name], theirs[name], rtol=_TOLERANCE, atol=_TOLERANCE)
+        if differs.any():
+            raise UserError(f"{where} {now.names[np.argwhere(differs)[0, 0]]} has another {name}")
 
 
 def _views_to_json(views: Views) -> dict[str, Any]:

@@ -37,7 +37,14 @@ def default_path(scene: Scene) -> str:
 
 
 def path_cameras(scene: Scene, settings: SceneSettings, name: str, num_frames: int) -> Cameras:
-    """Along the path "orbit" or "spiral"; UserError if the scene has no such path."""
+    """Along "orbit" or "spiral", or "still" where the default one of these begins.
+
+    Raises:
+      UserError: the scene has no such path.
+    """
+    if name == "still":
+        moving = path_cameras(scene, settings, default_path(scene), num_frames)
+        return moving[np.zeros(num_frames, int)]
     if name == "orbit":
         return _orbit_cameras(scene, settings, num_frames)
     return _spiral_cameras(scene, num_frames)
@@ -71,7 +78,7 @@ def keyframe_cameras(scene: Scene, path: Path, num_frames: int) -> Cameras:
     """Through the keyframes of a file, which are in the world coordinates of the scene's files."""
     keyframes = read_keyframes(path).path(num_frames)
     poses = transformed(np.linalg.inv(scene.scene_to_world), keyframes.poses)
-    cameras = keyframes.seen_by(_cameras(scene, poses))
+    cameras = keyframes.seen_by(_cameras(scene, poses)).under(keyframes.conditions)
     if scene.ndc is not None:
         _check_forward(cameras, path)
     return cameras

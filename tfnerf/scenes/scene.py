@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfnerf.errors import UserError
 from tfnerf.geometry.cameras import NDC, Cameras, Rays
+from tfnerf.geometry.conditions import Condition
 from tfnerf.geometry.poses import scale_of
 
 _DEPTH_MARGIN = 1.25
@@ -122,10 +123,16 @@ class Scene:
         return _DEPTH_MARGIN * self.depth_bounds[1] * self.world_scale / 65535
 
     @property
-    def conditions(self) -> dict[str, tuple[int, ...]]:
-        """Names of what the scene depends on beside rays, and the shape of a row of each."""
+    def conditions(self) -> dict[str, Condition]:
+        """What the scene depends on beside rays, by name, as the training views have it."""
         given = self.train.cameras.conditions or {}
-        return {name: values.shape[1:] for name, values in given.items()}
+        return {name: self._condition(name, rows) for name, rows in given.items()}
+
+    def _condition(self, name: str, rows: np.ndarray) -> Condition:
+        condition = Condition.of(name, rows)
+        if name != "appearance":
+            return condition
+        return condition._replace(least=0.0, named=dict(zip(self.train.names, rows.tolist())))
 
     @property
     def held_out(self) -> Views | None:

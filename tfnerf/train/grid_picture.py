@@ -15,16 +15,19 @@ def grid_sheet(grid: DensityGrid) -> np.ndarray:
     """How opaque the box of a grid is, seen along its x, its y and its z axis.
 
     Args:
-      grid: of G cells along each side.
+      grid: of G cells along each side; where things move all times are shown at once.
 
     Returns:
       [G, 3 * G + gaps, 3] uint8; of the two other axes the first one goes to the right and the
       second one up.
     """
     sizes = np.diff(grid.box.corners.numpy(), axis=0)[0] / grid.resolution
+    density = grid.density.numpy()
+    if grid.num_times is not None:
+        density = density.max(0)
     parts = []
     for axis in range(3):
-        opacity = 1 - np.exp(-grid.density.numpy().sum(axis) * sizes[axis])
+        opacity = 1 - np.exp(-density.sum(axis) * sizes[axis])
         part = color_map(opacity.T[::-1], "magma")
         gap = np.full([grid.resolution, _GAP, 3], 255, np.uint8)
         parts += [part, gap]

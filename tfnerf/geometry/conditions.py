@@ -1,0 +1,190 @@
+"""What pictures of a scene depend on beside their cameras, and how to choose it.
+
+A condition is a row of numbers: the time, from 0 to 1; where the light is, in world coordinates, of
+which only the direction counts; a code of appearance. A scene has those that it was trained with.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfnerf.errors import UserError
+
+_log = logging.getLogger(__name__)
+_TOLERANCE = 1e-5
+"""Of limits, which are 32-bit numbers."""
+_LIGHT_MARGIN = 2.0
+"""How much nearer or farther than those of training a light may be: what is in the scene itself, or
+on one of its surfaces, has no direction that means anything."""
+_SWEEP, _ORBIT, _MEAN = "sweep", "orbit", "mean"
+
+
+class Condition(NamedTuple):
+    """Which rows a scene was trained with."""
+
+    shape: tuple[int, ...]
+    """Of a row."""
+    least: float
+    """The smallest size of a row that may be asked for: a number itself, the length of a vector."""
+    most: float
+    """The largest one."""
+    named: dict[str, list[float]] | None = None
+    """Rows by the names of the images that they were learned from."""
+
+    @classmethod
+    def of(cls, name: str, rows: np.ndarray) -> Condition:
+        """The condition of some name that views have, rows [V, ...]."""
+        sizes = sizes_of(rows)
+        least, most = float(sizes.min()), float(sizes.max())
+        if name == "light":
+            least, most = least / _LIGHT_MARGIN, most * _LIGHT_MARGIN
+        return cls(rows.shape[1:], least, most)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Condition:
+        """The inverse of `to_json`."""
+        shape = tuple(int(size) for size in content["shape"])
+        return cls(shape, float(content["least"]), float(content["most"]), content.get("named"))
+
+    def to_json(self) -> dict[str, Any]:
+        """For descriptions."""
+        content = {"shape": list(self.shape), "least": self.least, "most": self.most}
+        return content if self.named is None else {**content, "named": self.named}
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Least and most size of a row, with room for rounding."""
+        return self.least - _TOLERANCE, self.most + _TOLERANCE
+
+
+def sizes_of(rows: Any) -> Any:
+    """Of rows [N] or [N, K]: numbers themselves, lengths of vectors."""
+    return rows if rows.ndim == 1 else np.linalg.norm(rows, axis=-1)
+
+
+def choose(
+    conditions: Mapping[str, Condition],
+    texts: Mapping[str, str | None],
+    num_frames: int,
+    said: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray] | None:
+    """Rows for the frames of a path, as users write them.
+
+    time: a number, or sweep (from the first to the last). light: x,y,z, or orbit (around the
+    scene). appearance: the name of an image, a:b:weight (between two), or mean.
+
+    Args:
+      conditions: that the scene has, by name.
+      texts: what was chosen of each; None: nothing.
+      num_frames: F.
+      said: rows [F, ...] that hold where nothing was chosen, as of cameras that took pictures.
+
+    Returns:
+      Rows [F, ...] of each condition that the scene has; None if it has none.
+
+    Raises:
+      UserError: something was chosen that the scene does not have, or was not trained with; or
+        nothing was, of a condition that has no usual value.
+    """
+    for name, text in texts.items():
+        if text is not None and name not in conditions:
+            raise UserError(f"--{name}={text}: the scene was trained without, so it has no effect")
+    said = said or {}
+    for name in said.keys() - conditions.keys():
+        _log.warning("the %s of the cameras has no effect, the scene was trained without", name)
+    rows = {}
+    for name, condition in conditions.items():
+        text = texts.get(name)
+        if text is None and name in said:
+            rows[name] = _known(name, said[name], condition)
+            continue
+        if text is None and name != "appearance":
+            raise UserError(f"--{name}: not given, expected {_expected(name, condition)}")
+        if num_frames == 1 and text in (_SWEEP, _ORBIT):
+            raise UserError(f"--{name}={text}: needs several frames, and there is one")
+        rows[name] = _CHOICES[name](text or _MEAN, condition, num_frames).astype(np.float32)
+    return rows or None
+
+
+def _known(name: str, rows: np.ndarray, condition: Condition) -> np.ndarray:
+    """The rows [F, ...]; UserError if one is not such as the scene was trained with."""
+    least, most = condition.limits
+    sizes = sizes_of(rows)
+    unknown = np.flatnonzero(~((sizes >= least) & (sizes <= most)))
+    if len(unknown):
+        raise UserError(
+            f"--{name}: frame {unknown[0]} has {sizes[unknown[0]]:.4g}; expected "
+            f"{_expected(name, condition)}"
+        )
+    return rows
+
+
+def _expected(name: str, condition: Condition) -> str:
+    least, most = condition.least, condition.most
+    if name == "time":
+        return f"a time from {least:.4g} to {most:.4g}, as the views of training have, or {_SWEEP}"
+    if name == "light":
+        return f"x,y,z, {least:.4g} to {most:.4g} from the middle of the scene, or {_ORBIT}"
+    return f"the name of an image that was trained on, a:b:weight, or {_MEAN}"
+
+
+def _choose_time(text: str, condition: Condition, num_frames: int) -> np.ndarray:
+    if text == _SWEEP:
+        return np.linspace(condition.least, condition.most, num_frames)
+    return np.full(num_frames, _numbers("time", text, condition)[0])
+
+
+def _choose_light(text: str, condition: Condition, num_frames: int) -> np.ndarray:
+    if text == _ORBIT:
+        angles = np.linspace(0, 2 * np.pi, num_frames, endpoint=False)
+        around = np.stack([np.cos(angles), np.sin(angles), np.ones(num_frames)], -1)
+        return math.sqrt(condition.least * condition.most / 2) * around
+    return np.tile(_numbers("light", text, condition), [num_frames, 1])
+
+
+def _choose_appearance(text: str, condition: Condition, num_frames: int) -> np.ndarray:
+    named = condition.named or {}
+    codes = {name: np.array(code) for name, code in named.items()}
+    if text == _MEAN:
+        code = np.mean(list(codes.values()), axis=0)
+    elif text in codes:
+        code = codes[text]
+    else:
+        first, second, weight = _blend(text, codes, condition)
+        code = (1 - weight) * first + weight * second
+    return np.tile(code, [num_frames, 1])
+
+
+def _blend(
+    text: str, codes: Mapping[str, np.ndarray], condition: Condition
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Of a:b:weight: both codes, and the share of the second."""
+    parts = text.split(":")
+    try:
+        first, second, weight = codes[parts[0]], codes[parts[1]], float(parts[2])
+        if len(parts) == 3 and 0 <= weight <= 1:
+            return first, second, weight
+    except (LookupError, ValueError):
+        pass
+    raise UserError(f"--appearance={text}: expected {_expected('appearance', condition)}")
+
+
+def _numbers(name: str, text: str, condition: Condition) -> np.ndarray:
+    """A row as text; UserError if it is none, or not one that the scene was trained with."""
+    try:
+        row = np.array([float(number) for number in text.split(",")])
+    except ValueError:
+        row = np.array([math.nan])
+    least, most = condition.limits
+    size = float(np.linalg.norm(row)) if condition.shape else float(row[0])
+    if len(row) != math.prod(condition.shape) or not least <= size <= most:
+        raise UserError(f"--{name}={text}: expected {_expected(name, condition)}")
+    return row
+
+
+_CHOICES = {"time": _choose_time, "light": _choose_light, "appearance": _choose_appearance}
