@@ -116,6 +116,7 @@ def _settings(
 def _as_served(run: TrainedRun, settings: RenderSettings, dtype: tf.DType) -> NeRF:
     """The networks with weights as they will be stored, computing in float32."""
     model = make_model(run.config.replaced(mixed_precision=False), step=run.step)
+    # The codes of images come last and are left out: requests hold them.
     for variable, trained in zip(model.variables, run.model.variables):
         variable.assign(tf.cast(stored(trained.value, dtype), variable.dtype))
     # Without fine samples only the coarse network is asked.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfnerf.errors import UserError
+from tfnerf.evaluate.appearance import on_right_half, with_fitted_codes
 from tfnerf.evaluate.grid_cost import measure_cost
 from tfnerf.evaluate.quality import Lpips, ViewQuality, color_error, measure_view
 from tfnerf.files import (
@@ -52,6 +53,9 @@ def evaluate_split(
     `depth/<name>.png` and `error/<name>.png`. What an interrupted evaluation of the same weights
     has done is not done again.
 
+    A run with codes of appearance fits one to the left half of each view that was held out, and
+    measures the right half.
+
     Args:
       run: the trained run.
       split: "train", "val" or "test".
@@ -70,6 +74,9 @@ def evaluate_split(
     views = scene.splits.get(split)
     if views is None or not len(views):
         raise UserError(f"--split={split}: {scene.name} has no such views")
+    if run.model.codes is not None and split != "train":
+        _log.info("codes of appearance are fitted to left halves of views, right halves count")
+        views = on_right_half(with_fitted_codes(run.renderer(scene), scene, views))
     folder = run.folder.eval / split
     for part in ("", "depth", "error", *([WORLD_DEPTH] if world_depth else [])):
         make_folder(folder / part)
@@ -119,6 +126,7 @@ def _evaluate(
         "scene": scene.name,
         "split": split,
         "mean": _mean(in_order),
+        **({} if run.model.codes is None or split == "train" else {"measured": "right halves"}),
         "views": in_order,
         **({} if cost is None else {"grid": cost._asdict()}),
         "world_depth_per_level": scene.world_depth_per_level,

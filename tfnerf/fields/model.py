@@ -9,9 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfnerf.fields.codes import AppearanceCodes
 from tfnerf.fields.density_grid import DensityGrid
 from tfnerf.fields.field import Conditions, Field, RateGroup
+from tfnerf.geometry.cameras import Rays
 from tfnerf.settings import Config
+
+_PARTS = ("coarse", "fine", "grid", "codes")
+_CODE_RATE = 10.0
+"""Learning rate of the codes: 0.005 where that of the run is the default one."""
 
 
 @keras.saving.register_keras_serializable(package="tfnerf")
@@ -23,6 +29,7 @@ class NeRF(keras.Model):
       fine: evaluated at these and at the resampled ones; None: the coarse network serves for both.
       grid: densities of the final network, looked up to find where to evaluate it; None: the coarse
         network is asked instead.
+      codes: of the images that it is trained on; None: colours do not depend on such.
 
     Example:
       >>> nerf = NeRF(RadianceField(), RadianceField())
@@ -35,12 +42,14 @@ class NeRF(keras.Model):
         coarse: Field,
         fine: Field | None = None,
         grid: DensityGrid | None = None,
+        codes: AppearanceCodes | None = None,
         name: str | None = None,
     ):
         super().__init__(name=name, dtype="float32")
         self.coarse = coarse
         self.fine = fine
         self.grid = grid
+        self.codes = codes
         self.built = True
 
     @property
@@ -58,6 +67,14 @@ class NeRF(keras.Model):
     def fields(self) -> list[Field]:
         """The networks that there are."""
         return [self.coarse] if self.fine is None else [self.coarse, self.fine]
+
+    def of_images(self, rays: Rays, images: tf.Tensor) -> Rays:
+        """Rays of training images [N], by index, under the codes of these, if there are such."""
+        if self.codes is None:
+            return rays
+        return rays._replace(
+            conditions={**(rays.conditions or {}), "appearance": self.codes(images)}
+        )
 
     def place(self, box: np.ndarray) -> None:
         """Says in which box [2, 3] of space the scene is, before training."""
@@ -80,15 +97,20 @@ class NeRF(keras.Model):
         self.grid.box.corners.assign(box)
         self.grid.fill(self.final)
         self.grid.mark_occupied()
+        if self.codes is not None and coarse.codes is not None:
+            self.codes.rows.assign(coarse.codes.rows.value)
 
     def rate_groups(self) -> list[RateGroup]:
-        """Those of the coarse network, then those of the fine one."""
-        return _joined([group for field in self.fields for group in field.rate_groups()])
+        """Those of the coarse network, then those of the fine one, then the codes."""
+        groups = [group for field in self.fields for group in field.rate_groups()]
+        if self.codes is not None:
+            groups.append(RateGroup([self.codes.rows], _CODE_RATE))
+        return _joined(groups)
 
     def get_config(self) -> dict[str, Any]:
         """The networks, serialized."""
         serialize = keras.saving.serialize_keras_object
-        parts = {"coarse": self.coarse, "fine": self.fine, "grid": self.grid}
+        parts = {name: getattr(self, name) for name in _PARTS}
         present = {name: serialize(part) for name, part in parts.items() if part is not None}
         return {**present, "name": self.name}
 
@@ -96,13 +118,11 @@ class NeRF(keras.Model):
     def from_config(cls, config: dict[str, Any]) -> NeRF:
         """The inverse of `get_config`."""
         deserialize = keras.saving.deserialize_keras_object
-        parts = {
-            name: deserialize(config[name]) for name in ("coarse", "fine", "grid") if name in config
-        }
+        parts = {name: deserialize(config[name]) for name in _PARTS if name in config}
         return cls(**parts, name=config["name"])
 
 
-def make_model(config: Config, *, step: int = 0) -> NeRF:
+def make_model(config: Config, *, step: int = 0, num_images: int = 0) -> NeRF:
     """New networks with the shapes that they have after a step.
 
     Shapes are a function of the arguments and of nothing else, so that a checkpoint of that step
@@ -111,12 +131,16 @@ def make_model(config: Config, *, step: int = 0) -> NeRF:
     Args:
       config: which kind of field, and how large.
       step: of the run.
+      num_images: that it is or was trained on; 0: it is to answer only, and needs no codes of them.
     """
     make_field = importlib.import_module(f"tfnerf.fields.{config.network.field}").make_field
     coarse = make_field(config, step, "coarse")
     fine = make_field(config, step, "fine") if config.rendering.has_coarse_network else None
     grid = _make_grid(config) if config.rendering.sampler == "grid" else None
-    return NeRF(coarse, fine, grid, name="nerf")
+    codes = None
+    if config.network.appearance_width and num_images:
+        codes = AppearanceCodes(num_images, config.network.appearance_width, name="codes")
+    return NeRF(coarse, fine, grid, codes, name="nerf")
 
 
 def _make_grid(config: Config) -> DensityGrid:

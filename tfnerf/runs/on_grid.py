@@ -43,9 +43,11 @@ def model_on_grid(renderer: SceneRenderer, scene: Scene, config: Config, step: i
       config: as `config_on_grid` makes it.
       step: that the model was trained for.
     """
-    on_grid = make_model(config, step=step)
+    on_grid = make_model(config, step=step, num_images=len(scene.train))
     assert on_grid.grid is not None
     on_grid.final.set_weights(renderer.model.final.get_weights())
+    if on_grid.codes is not None and renderer.model.codes is not None:
+        on_grid.codes.rows.assign(renderer.model.codes.rows.value)
     coarse = coarse_survey(on_grid.final, visible_box(scene))
     rays, _ = some_pixels(scene, scene.train, _NUM_RAYS)
     keep_seen(coarse, renderer, rays)

@@ -9,6 +9,7 @@ from pathlib import Path
 from tfnerf.errors import UserError
 from tfnerf.fields.model import NeRF, make_model
 from tfnerf.flags import read_flagfile
+from tfnerf.runs.appearance import with_codes
 from tfnerf.runs.checkpoints import Checkpoints, Variables
 from tfnerf.runs.folder import RunFolder
 from tfnerf.runs.on_grid import config_on_grid, model_on_grid
@@ -64,11 +65,14 @@ class TrainedRun:
         if rays_per_chunk is not None:
             config = config.replaced(picture_rays_per_chunk=rays_per_chunk)
         model = None
+        num_images = 0
+        if config.network.appearance_width:
+            num_images = len(read_record(folder.scene).train)
 
         def variables_at(step: int) -> Variables:
             nonlocal model
             with all_devices().scope():
-                model = make_model(config, step=step)
+                model = make_model(config, step=step, num_images=num_images)
             return {"model": model.variables}
 
         step = Checkpoints(folder.checkpoints).restore_newest(variables_at, everything=False)
@@ -105,7 +109,7 @@ class TrainedRun:
         scene = load_scene(self.config.scene, splits)
         if self.folder.scene.is_file():
             check_same(scene, self.folder.scene, self.config.scene.data_dir)
-        return scene
+        return with_codes(scene, self.model)
 
     def scene_without_images(self) -> Scene:
         """The same without the photographs, which need not be there any more.
@@ -113,7 +117,7 @@ class TrainedRun:
         Runs of versions that kept no record of it need them.
         """
         if self.folder.scene.is_file():
-            return read_record(self.folder.scene)
+            return with_codes(read_record(self.folder.scene), self.model)
         return self.scene()
 
     def renderer(self, scene: Scene) -> SceneRenderer:

@@ -32,6 +32,12 @@ class Config:
             object.__setattr__(self, "rendering", resolved)
         if self.network.field == "planes" and self.rendering.sampler == "hierarchical":
             raise UserError("--sampler=hierarchical: --field=planes needs --sampler=grid")
+        needs_viewdirs = self.scene.relightable or self.network.appearance_width
+        if needs_viewdirs and not self.network.use_viewdirs and self.network.field == "mlp":
+            flag = "--relightable" if self.scene.relightable else "--appearance_width"
+            raise UserError(
+                f"{flag}: --field=mlp has a branch for colours with --use_viewdirs only"
+            )
         check_meaning([getattr(self, section) for section in SECTIONS])
 
     @property

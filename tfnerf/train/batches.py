@@ -24,6 +24,8 @@ class Batch(NamedTuple):
 
     rays: Rays
     """N of them, in scene coordinates."""
+    views: tf.Tensor
+    """[N] int64, indices of the training views that they belong to."""
     colors: tf.Tensor
     """[N, 3]"""
     draws: Draws
@@ -134,6 +136,7 @@ class TrainingBatches:
             pixels = tf.gather(self.pixels, pixel)
         return Batch(
             rays=cameras.rays(view, row, column, pixel_centers=scene.pixel_centers),
+            views=view,
             colors=to_colors(
                 pixels, scene.train.white_level, white_background=scene.white_background
             ),

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfnerf.errors import UserError, first_line
 from tfnerf.evaluate.quality import ViewQuality, held_out_sheet, measure_views
 from tfnerf.progress import progress_bar
+from tfnerf.runs.appearance import with_codes
 from tfnerf.runs.checkpoints import Checkpoints, Variables, list_checkpoints
 from tfnerf.runs.folder import RunFolder
 from tfnerf.scenes import Scene, spread, true_colors
@@ -210,7 +211,8 @@ class TrainingRun:
 
     def _show_held_out(self, report: TrainingReport, request: StopRequest) -> None:
         """Renders the held-out view in the middle of the split, unless asked to stop meanwhile."""
-        views = self._scene.held_out
+        scene = with_codes(self._scene, self._trainer.model)
+        views = scene.held_out
         assert views is not None
 
         def watch(num_rays: int) -> None:
@@ -222,19 +224,20 @@ class TrainingRun:
             image = self._renderer(views.cameras, index, watch)
         except _AskedToStopError:
             return
-        truth = true_colors(self._scene, views, index)
-        sheet = held_out_sheet(self._scene, image, truth)
+        truth = true_colors(scene, views, index)
+        sheet = held_out_sheet(scene, image, truth)
         report.show(self._trainer.step, "held_out", sheet)
 
     def measure(self) -> list[ViewQuality]:
         """Renders and measures some of the held-out views; only on the chief."""
-        held_out = self._scene.held_out
+        scene = with_codes(self._scene, self._trainer.model)
+        held_out = scene.held_out
         if not self._chief or held_out is None or self._settings.num_eval_views == 0:
             return []
         views = held_out.select(spread(len(held_out), self._settings.num_eval_views))
         num_rays = len(views) * views.cameras.height * views.cameras.width
         with progress_bar("held-out views", num_rays) as progress:
-            measured = measure_views(self._renderer, self._scene, views, progress)
+            measured = measure_views(self._renderer, scene, views, progress)
         self._folder.append_metrics(
             {
                 "step": self._trainer.step,

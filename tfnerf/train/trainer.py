@@ -87,7 +87,7 @@ class Trainer:
         # Under the scope and before the first trace, or each replica would train on its own.
         refined = [refined for refined in config.refined_at if refined <= step]
         with strategy.scope():
-            self.model = make_model(config, step=step)
+            self.model = make_model(config, step=step, num_images=len(scene.train))
             self.optimizer = GroupedAdam(
                 self.model.rate_groups(), config.training, restart=max(refined, default=0)
             )
@@ -267,7 +267,8 @@ class Trainer:
 
         share = mean(tf.ones_like(batch.colors[:, 0]))
         with tf.GradientTape() as tape:
-            rendering = self.renderer.render(batch.rays, batch.draws)
+            rays = self.model.of_images(batch.rays, batch.views)
+            rendering = self.renderer.render(rays, batch.draws)
             losses = [
                 Loss("final", 1.0, error(rendering.final.rgb)),
                 *self.renderer.sampler.losses(rendering, error, mean),
