@@ -254,8 +254,8 @@ class RenderClient:
         try:
             yield
         except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                self._scene = None  # what it described may be gone with it
+            if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
+                self._scene = None  # another version may be there, of another scene
             raise server_error(error) from None
 
 

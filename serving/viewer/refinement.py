@@ -35,12 +35,15 @@ class Look(NamedTuple):
     """Width divided by height."""
     height: int
     """Of the finest picture, pixels."""
+    conditions: dict[str, np.ndarray] | None = None
+    """A row [1, ...] of each condition that the scene has."""
 
     def cameras(self, height: int) -> Cameras:
         """The camera of a picture of so many pixels from top to bottom."""
         width = max(1, round(height * self.aspect))
         focal = height / 2 / np.tan(self.field_of_view / 2)
-        return Cameras.pinhole(self.camera_to_world[np.newaxis], height, width, focal)
+        pose = self.camera_to_world[np.newaxis]
+        return Cameras.pinhole(pose, height, width, focal, self.conditions)
 
 
 class _MovedError(Exception):
