@@ -135,3 +135,43 @@ def test_a_field_that_is_asked_point_by_point_fills_the_grid_in_time() -> None:
     empty = known_density(lambda points: 0 * points[:, 0])
     grid.refresh(empty, seed=0, step=tf.constant(20))
     np.testing.assert_allclose(np.unique(grid.density.numpy()[4:]), [4.75, 5.0])
+
+
+def test_cells_of_what_moves_are_looked_up_by_time() -> None:
+    grid = DensityGrid(3, num_times=4)
+    grid.box.corners.assign(BOX)
+    grid.density.assign(np.arange(4 * 27).reshape(4, 3, 3, 3))
+    middle = np.tile(np.float32(BOX.mean(0)), [6, 1])
+    times = np.float32([0, 0.24, 0.26, 0.5, 0.99, 1])
+    rays = Rays(middle, np.ones_like(middle), middle, {"time": tf.constant(times)})
+    densities, _ = grid.look_along(rays, tf.zeros([6, 1]))
+    np.testing.assert_array_equal(densities[:, 0], 13 + 27 * np.array([0, 0, 1, 2, 3, 3]))
+
+
+class Moving(KnownField):
+    """Something at x > 0 before the time 0.5, at x < 0 afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda points: points[:, 0], lambda points, _: points)
+
+    def call(self, points: tf.Tensor, conditions: dict | None = None, density_noise=None) -> tuple:
+        assert conditions is not None
+        side = tf.where(conditions["time"] < 0.5, points[:, 0], -points[:, 0])
+        return tf.where(side > 0, 50.0, 0.0), points
+
+
+def test_a_grid_of_what_moves_learns_where_it_is_when() -> None:
+    """Whether filled at once or refreshed bit by bit; its box holds all of it."""
+    grids = [DensityGrid(8, num_times=2) for _ in range(2)]
+    for grid in grids:
+        grid.box.corners.assign([[-1.0] * 3, [1.0] * 3])
+    grids[0].fill(Moving())
+    for step in range(40):
+        grids[1].refresh(Moving(), 0, tf.constant(step))
+    for grid in grids:
+        early, late = grid.density.numpy()
+        assert early[4:].min() == 50 and early[:4].max() == 0
+        assert late[:4].min() == 50 and late[4:].max() == 0
+        grid.mark_occupied()
+        assert grid.occupied.numpy()[0, 2].sum() == 0
+        np.testing.assert_array_equal(grid.occupied_box(), [[-1] * 3, [1] * 3])

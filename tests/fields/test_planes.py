@@ -136,3 +136,61 @@ def test_every_weight_is_trained_in_one_group() -> None:
     field = small_planes()
     grouped = [id(weight) for group in field.rate_groups() for weight in group.variables]
     assert sorted(grouped) == sorted(id(weight) for weight in field.trainable_variables)
+
+
+def moving_planes(num_times: int = 4) -> Planes:
+    field = Planes(5, (2, 1, 3), (3, 2, 1), decoder_width=8, num_times=num_times)
+    field.place(BOX)
+    generator = np.random.default_rng(0)
+    for factor in (*field.planes, *field.lines):
+        factor.assign(generator.normal(0, 2, factor.shape))
+    return field
+
+
+def test_lines_of_what_moves_are_planes_of_place_and_time() -> None:
+    """At each moment it is the field with the lines of then; between two of them they are mixed."""
+    moving, points = moving_planes(), points_inside()
+    for time in (0.0, 1 / 3, 0.5, 1.0):
+        still = small_planes()
+        for plane, of_moving in zip(still.planes, moving.planes):
+            plane.assign(of_moving)
+        for line, of_moving in zip(still.lines, moving.lines):
+            columns = of_moving.numpy().transpose(1, 0, 2)
+            line.assign(on_line(columns, time)[:, np.newaxis])
+        then = {"time": np.full(len(points), time, np.float32)}
+        for found, expected in zip(moving(points, then), still(points)):
+            np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3)
+
+
+def test_what_moves_begins_without_moving() -> None:
+    """And as what stands still: the same random numbers."""
+    tf.keras.utils.set_random_seed(4)
+    still = Planes(6)
+    tf.keras.utils.set_random_seed(4)
+    moving = Planes(6, num_times=5)
+    for one, other in zip(moving.lines, still.lines):
+        np.testing.assert_array_equal(one.numpy(), np.repeat(other.numpy(), 5, axis=1))
+
+
+def test_densities_of_a_moment_on_a_grid_are_those_at_the_centres_of_its_cells() -> None:
+    field = moving_planes()
+    cells = (np.indices([6] * 3).reshape([3, -1]).T + 0.5) / 6
+    points = (BOX[0] + cells * (BOX[1] - BOX[0])).astype(np.float32)
+    for time in (0.0, 0.4, 1.0):
+        expected, _ = field(points, {"time": np.full(len(points), time, np.float32)})
+        found = field.densities_on_grid(6, time)
+        np.testing.assert_allclose(np.ravel(found), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_even_motion_is_not_jerky() -> None:
+    field = moving_planes(num_times=5)
+    for line in field.lines:
+        first, step = np.random.default_rng(2).normal(size=[2, *line.shape])
+        line.assign(first[:, :1] + np.arange(5)[:, np.newaxis] * step[:, :1])
+    assert float(field.jerkiness()) < 1e-9
+    squares = []
+    for line in field.lines:
+        values = np.random.default_rng(3).normal(size=line.shape)
+        line.assign(values)
+        squares.append(((values[:, 2:] - 2 * values[:, 1:-1] + values[:, :-2]) ** 2).mean())
+    np.testing.assert_allclose(float(field.jerkiness()), sum(squares), rtol=1e-5)

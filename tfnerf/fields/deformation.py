@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from tfnerf.fields.encoding import encoding_width, positional_encoding
 
-_FIRST_OFFSET = 1e-4
-"""Of the weights of the last layer at first: small, so that training begins with a scene that
-stands still. D-NeRF's own begins with offsets of any size."""
+_FIRST_OFFSET = 2e-5
+"""Largest weight of the last layer at first: so small that training begins with a scene that stands
+still, as in nerfacc. D-NeRF begins with offsets of any size."""
 
 
 @keras.saving.register_keras_serializable(package="tfnerf")
@@ -57,7 +57,7 @@ class Deformation(keras.layers.Layer):
             layer.build([None, inputs])
             self.hidden.append(layer)
             inputs = width + (position_width if index == skip_layer else 0)
-        small = keras.initializers.RandomUniform(0, _FIRST_OFFSET)
+        small = keras.initializers.RandomUniform(-_FIRST_OFFSET, _FIRST_OFFSET)
         self.offset = keras.layers.Dense(3, kernel_initializer=small, name="offset")
         self.offset.build([None, inputs])
         self.built = True
