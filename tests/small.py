@@ -84,3 +84,17 @@ def small_scene(num_views: int = 4, height: int = 12, width: int = 16) -> Scene:
         white_background=True,
         pixel_centers=True,
     )
+
+
+def small_scene_under(*names: str) -> Scene:
+    """The same, whose views have times, or lights, of their own."""
+    scene = small_scene()
+    views = scene.train
+    angles = np.arange(len(views))
+    rows = {
+        "time": np.linspace(0, 1, len(views), dtype=np.float32),
+        "light": np.float32(np.stack([np.cos(angles), np.sin(angles), 1 + 0 * angles], -1)),
+    }
+    cameras = views.cameras.under({name: rows[name] for name in names})
+    views = dataclasses.replace(views, cameras=cameras)
+    return dataclasses.replace(scene, splits={"train": views, "test": views.select([2, 1])})

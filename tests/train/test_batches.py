@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from small import small_config, small_planes_config, small_renderer, small_scene
+from small import (
+    small_config,
+    small_planes_config,
+    small_renderer,
+    small_scene,
+    small_scene_under,
+)
 
 from tfnerf.errors import UserError
 from tfnerf.fields.model import make_model
@@ -103,6 +110,27 @@ def test_first_steps_stay_in_the_centre() -> None:
             assert {places[:, 2].min(), places[:, 2].max()} == columns
         else:
             assert places[:, 2].max() > 11 or places[:, 2].min() < 4
+
+
+def test_views_come_in_by_their_time() -> None:
+    """At first the earliest three, in the end all of them."""
+    scene = small_scene_under("time")
+    cameras = scene.train.cameras.under({"time": np.float32([0.7, 0.1, 1.0, 0.2])})
+    train = dataclasses.replace(scene.train, cameras=cameras)
+    scene = dataclasses.replace(scene, splits={"train": train})
+    batches = make(scene, batching="one_image", time_model="deform", time_growth_steps=100)
+
+    def views_at(steps: range) -> set[int]:
+        return {int(batches(step, 0, 1).views[0]) for step in steps}
+
+    assert views_at(range(40)) == {0, 1, 3}
+    assert views_at(range(100, 140)) == {0, 1, 2, 3}
+
+
+def test_a_batch_says_which_images_its_rays_belong_to() -> None:
+    scene = small_scene()
+    batch = make(scene)(3, 0, 64)
+    assert batch.views.numpy().tolist() == [view for view, _, _ in pixels_of(scene, batch)]
 
 
 def test_a_batch_larger_than_the_image_is_refused() -> None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small import small_config, small_planes_config, small_scene
+from small import small_config, small_planes_config, small_scene, small_scene_under
 
 from tfnerf.errors import UserError
 from tfnerf.scenes import Scene
@@ -179,18 +179,37 @@ def test_a_refined_trainer_copies_no_pixels() -> None:
     assert trainer.refined()._batches.pixels is trainer._batches.pixels
 
 
-FIELDS_ON_A_GRID = [
-    small_planes_config(sparsity_weight=0.1, smoothness_weight=0.01, distortion_weight=0.01),
-    small_config(sampler="grid", num_coarse_samples=64, num_fine_samples=128, refine_steps="6,12"),
-]
+CONDITIONED = {"time_model": "deform", "relightable": True, "appearance_width": 3}
+ON_A_GRID = {
+    "sampler": "grid",
+    "num_coarse_samples": 64,
+    "num_fine_samples": 128,
+    "refine_steps": "6,12",
+}
+FIELDS_ON_A_GRID = {
+    "planes": small_planes_config(
+        sparsity_weight=0.1, smoothness_weight=0.01, distortion_weight=0.01
+    ),
+    "mlp": small_config(**ON_A_GRID),
+    "planes under conditions": small_planes_config(
+        **CONDITIONED, time_resolution=3, grid_times=2, time_smoothness_weight=0.1
+    ),
+    "mlp under conditions": small_config(**ON_A_GRID, **CONDITIONED, grid_times=2),
+}
+
+
+def scene_for(config: Config) -> Scene:
+    """With the times and lights that the settings use."""
+    return small_scene_under("time", "light") if config.scene.relightable else small_scene()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", FIELDS_ON_A_GRID, ids=["planes", "mlp"])
+@pytest.mark.parametrize("field", FIELDS_ON_A_GRID)
 @pytest.mark.parametrize("stop", [6, 9])
-def test_from_any_step_it_goes_on_as_if_it_had_never_stopped(config: Config, stop: int) -> None:
+def test_from_any_step_it_goes_on_as_if_it_had_never_stopped(field: str, stop: int) -> None:
     """Before, at and after steps at which the box shrinks and planes become finer."""
-    scene = small_scene()
+    config = FIELDS_ON_A_GRID[field]
+    scene = scene_for(config)
     whole = run_to(one_device(scene, config), 20)
     first = run_to(one_device(scene, config), stop)
     resumed = Trainer(scene, config, tf.distribute.get_strategy(), step=stop)
@@ -204,9 +223,10 @@ def test_from_any_step_it_goes_on_as_if_it_had_never_stopped(config: Config, sto
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", FIELDS_ON_A_GRID, ids=["planes", "mlp"])
-def test_two_devices_train_on_a_grid_like_one(config: Config) -> None:
-    scene = small_scene()
+@pytest.mark.parametrize("field", FIELDS_ON_A_GRID)
+def test_two_devices_train_on_a_grid_like_one(field: str) -> None:
+    config = FIELDS_ON_A_GRID[field]
+    scene = scene_for(config)
     one, two = (run_to(make(scene, config), 14) for make in (one_device, two_devices))
     assert one.rays_per_step == two.rays_per_step
     for a, b in zip(one.model.variables, two.model.variables, strict=True):

@@ -41,7 +41,7 @@ class RenderSettings(Checked):
         128, "Cells of the grid along each side of the box.", at_least=2, only_for=_GRID
     )
     grid_times: int = flag(
-        8,
+        16,
         "Spans of time, each of which has a grid of its own.",
         at_least=1,
         only_for={**_GRID, "time_model": ("deform",)},
