@@ -45,12 +45,18 @@ capture: setup
 	@echo "    $(BIN)/python -m serving.viewer --model_name=$(NAME)"
 	@echo "    http://127.0.0.1:8080"
 
-# The pictures in the README.
+# The pictures in README and docs.
 gallery: demo
 	$(BIN)/python -m tfnerf.render --run_dir=runs/demo --num_frames=60 --resolution_factor=2
 	$(BIN)/python -m tfnerf.mesh --run_dir=runs/demo --smallest_piece=0.01
 	$(BIN)/python -m tfnerf.inspect --picture=docs/images/inspect.png
-	$(BIN)/python -m benchmarks.gallery --run_dir=runs/demo
+	$(BIN)/python -m tfnerf.train --flagfile=configs/moving.txt
+	$(BIN)/python -m tfnerf.render --run_dir=runs/moving --camera_path=still --time=sweep \
+	    --num_frames=40 --resolution_factor=2
+	$(BIN)/python -m tfnerf.train --flagfile=configs/relit.txt
+	$(BIN)/python -m tfnerf.render --run_dir=runs/relit --camera_path=still --light=orbit \
+	    --num_frames=40 --resolution_factor=2
+	$(BIN)/python -m benchmarks.gallery
 
 # Two files at a time: most of a test's time goes by in starting processes.
 test: setup

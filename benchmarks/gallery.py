@@ -1,6 +1,6 @@
-"""Puts together the README's pictures from what the other commands made of the demo.
+"""Puts together the pictures of README and docs from what other commands made: `make gallery`.
 
-python -m benchmarks.gallery --run_dir=runs/demo
+python -m benchmarks.gallery --output_dir=runs
 """
 
 from __future__ import annotations
@@ -17,16 +17,23 @@ from tfnerf.files import write_file
 from tfnerf.images import contact_sheet, write_png
 from tfnerf.runs.folder import RunFolder
 
-_RUN_DIR = flags.DEFINE_string("run_dir", "runs/demo", "Evaluated, with an orbit rendered.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs", "Folder of run folders.")
 _IMAGES = Path(__file__).parents[1] / "docs" / "images"
 _NUM_VIEWS = 4
+_MOVING_PICTURES = {
+    "orbit.gif": "demo/renders/orbit_2x",
+    "moving.gif": "moving/renders/still_time_sweep_2x",
+    "relit.gif": "relit/renders/still_light_orbit_2x",
+}
+"""What they are made of, in the folder of run folders."""
 
 
 def main() -> None:
-    """Writes the README's pictures."""
-    folder = RunFolder(Path(_RUN_DIR.value))
-    write_png(_IMAGES / "demo.png", _held_out_views(folder.eval / "test"))
-    write_file(_IMAGES / "orbit.gif", _orbit(folder.renders / "orbit_2x"))
+    """Writes the pictures."""
+    runs = Path(_OUTPUT_DIR.value)
+    write_png(_IMAGES / "demo.png", _held_out_views(RunFolder(runs / "demo").eval / "test"))
+    for name, frames in _MOVING_PICTURES.items():
+        write_file(_IMAGES / name, _moving_picture(runs / frames))
 
 
 def _held_out_views(folder: Path) -> np.ndarray:
@@ -39,7 +46,7 @@ def _held_out_views(folder: Path) -> np.ndarray:
     return np.kron(contact_sheet(rows), np.ones([2, 2, 1], np.uint8))
 
 
-def _orbit(folder: Path) -> bytes:
+def _moving_picture(folder: Path) -> bytes:
     """Colour and depth side by side, moving."""
     frames = [
         np.concatenate([imageio.imread(folder / kind / path.name) for kind in ("rgb", "depth")], 1)

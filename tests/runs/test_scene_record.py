@@ -15,8 +15,14 @@ from tfnerf.errors import UserError
 from tfnerf.geometry.cameras import NDC
 from tfnerf.runs.begin import begin_run
 from tfnerf.runs.folder import RunFolder
-from tfnerf.runs.scene_record import check_same, read_record, write_record
+from tfnerf.runs.scene_record import (
+    check_same,
+    read_record,
+    warn_of_new_rules,
+    write_record,
+)
 from tfnerf.scenes import Scene, Views, some_pixels
+from tfnerf.settings import SceneSettings
 
 
 def with_views(scene: Scene, change: Callable[[Views], Views]) -> Scene:
@@ -139,6 +145,14 @@ def test_data_of_runs_without_a_record_may_not_move(tmp_path: Path, scene: Scene
         begun(tmp_path, scene, "/there")
     begun(tmp_path, scene, "/here")
     assert run.scene.is_file()
+
+
+def test_captures_of_runs_without_a_record_are_read_with_a_warning(
+    tmp_path: Path, scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    for dataset, is_warned in (("blender", False), ("transforms", True)):
+        warn_of_new_rules(SceneSettings(dataset=dataset, data_dir="x"), RunFolder(tmp_path))
+        assert ("masks, train_filenames" in caplog.text) == is_warned
 
 
 def test_before_the_first_checkpoint_any_scene_will_do(tmp_path: Path, scene: Scene) -> None:

@@ -348,6 +348,9 @@ def test_the_format_is_told_where_a_folder_is_given(
         values(["", f"--data_dir={capture}"])
         assert scene_from_flags(values).dataset == "transforms"
     assert "read as --dataset=transforms" in caplog.text
+    # From Python too, where no flags are read.
+    settings = SceneSettings(dataset="auto", data_dir=str(capture))
+    assert load_scene(settings).name == capture.name
 
 
 def test_without_a_folder_it_is_the_built_in_scene() -> None:

@@ -13,7 +13,7 @@ from tfnerf.files import make_folder, write_file
 from tfnerf.flags import read_flagfile, to_flagfile
 from tfnerf.runs.checkpoints import list_checkpoints, step_of
 from tfnerf.runs.folder import RunFolder
-from tfnerf.runs.scene_record import check_same, write_record
+from tfnerf.runs.scene_record import check_same, warn_of_new_rules, write_record
 from tfnerf.scenes import Scene
 from tfnerf.settings import Config, flag_settings, flag_text
 
@@ -78,6 +78,7 @@ def _check_scene(config: Config, before: Config, folder: RunFolder, scene: Scene
             f"{folder.scene.name} to compare with; give that, or another --experiment"
         )
     else:  # of a version that wrote none
+        warn_of_new_rules(before.scene, folder)
         write_record(folder.scene, scene)
 
 

@@ -7,6 +7,7 @@ data elsewhere, knows whether they are the same.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +18,11 @@ import numpy as np
 from tfnerf.errors import UserError
 from tfnerf.files import read_json, to_json, write_file
 from tfnerf.geometry.cameras import NDC, Cameras
+from tfnerf.runs.folder import RunFolder
 from tfnerf.scenes import Scene, Views
+from tfnerf.settings import SceneSettings
 
+_log = logging.getLogger(__name__)
 _TOLERANCE = 1e-5
 _CAMERAS = ("camera_to_world", "focal", "center", "distortion")
 _NUMBERS = ("near", "far", "white_background", "pixel_centers", "ndc", "scene_to_world")
@@ -88,6 +92,22 @@ def check_same(scene: Scene, path: Path, data_dir: str) -> None:
         if not _are_close(now, then):
             one_line = [str(v.tolist() if isinstance(v, np.ndarray) else v) for v in (now, then)]
             raise UserError(f"{where}{name} is {one_line[0]}, was {one_line[1]}")
+
+
+def warn_of_new_rules(settings: SceneSettings, folder: RunFolder) -> None:
+    """Says that a capture may be read otherwise than the version did that trained on it.
+
+    Args:
+      settings: of the scene.
+      folder: of a run of a version that kept no record.
+    """
+    if settings.dataset == "transforms":
+        _log.warning(
+            "%s: has no %s, so nothing tells whether the capture is read as it was then: masks, "
+            "train_filenames and its like, and near and far of frames had no effect in 0.2.0",
+            folder.path,
+            folder.scene.name,
+        )
 
 
 def _are_close(now: Any, then: Any) -> bool:

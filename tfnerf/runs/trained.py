@@ -13,7 +13,7 @@ from tfnerf.runs.appearance import with_codes
 from tfnerf.runs.checkpoints import Checkpoints, Variables
 from tfnerf.runs.folder import RunFolder
 from tfnerf.runs.on_grid import config_on_grid, model_on_grid
-from tfnerf.runs.scene_record import check_same, read_record
+from tfnerf.runs.scene_record import check_same, read_record, warn_of_new_rules
 from tfnerf.scenes import Scene, load_scene
 from tfnerf.settings import Config, SamplerKind
 from tfnerf.volume.devices import all_devices
@@ -109,6 +109,8 @@ class TrainedRun:
         scene = load_scene(self.config.scene, splits)
         if self.folder.scene.is_file():
             check_same(scene, self.folder.scene, self.config.scene.data_dir)
+        else:
+            warn_of_new_rules(self.config.scene, self.folder)
         return with_codes(scene, self.model)
 
     def scene_without_images(self) -> Scene:

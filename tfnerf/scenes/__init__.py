@@ -6,8 +6,10 @@ import dataclasses
 import importlib
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from tfnerf.errors import UserError
+from tfnerf.formats import detect_dataset
 from tfnerf.scenes.scene import Scene, Views, some_pixels, spread, to_colors, true_colors
 from tfnerf.settings import SceneSettings
 
@@ -34,6 +36,8 @@ def load_scene(settings: SceneSettings, splits: Sequence[str] = ("train", "test"
     Raises:
       UserError: something in the files is missing or wrong.
     """
+    if settings.dataset == "auto":
+        settings = dataclasses.replace(settings, dataset=detect_dataset(Path(settings.data_dir)))
     if settings.dataset != "builtin" and not settings.data_dir:
         raise UserError(f"--data_dir: not given, and --dataset={settings.dataset} needs it")
     module = importlib.import_module(f"tfnerf.scenes.{settings.dataset}")
