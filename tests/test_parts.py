@@ -159,7 +159,7 @@ def test_a_client_sends_the_condition_of_its_cameras(scene: Scene, tmp_path: Pat
     try:
         with RenderClient([wait_until_serving(server)], "ball") as client:
             assert client.describe()["conditions"] == {
-                "time": {"shape": [], "least": 0.0, "most": pytest.approx(0.6)}
+                "time": {"shape": [], "least": 0.0, "most": pytest.approx(0.6), "num_rows": 4}
             }
             images = ImageRenderer(run.renderer(scene), run.config.rendering)
             for view in (0, 3):

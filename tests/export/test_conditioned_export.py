@@ -119,6 +119,16 @@ def test_pictures_and_points_take_conditions_too(exported: tuple) -> None:
     assert not np.array_equal(*(imageio.imread(io.BytesIO(png)) for png in (one, other)))
 
 
+def test_light_and_appearance_change_colours_and_no_opacity(exported: tuple) -> None:
+    _, renderer, _ = exported
+    rays, others = some_rays(300), some_rays(301)
+    changed = {name: others.conditions[name][:300] for name in ("light", "appearance")}
+    one = renderer.render(rays).final
+    other = renderer.render(rays._replace(conditions={**rays.conditions, **changed})).final
+    np.testing.assert_allclose(one.opacity, other.opacity, atol=1e-6)
+    assert np.abs(one.rgb - other.rgb).max() > 0.01
+
+
 def test_the_version_is_checked_as_others_are(exported: tuple) -> None:
     servable, renderer, scene = exported
     cameras = scene.train.cameras

@@ -10,7 +10,7 @@ from tfnerf.geometry.conditions import Condition, choose
 
 TIME = Condition.of("time", np.float32([0.2, 0.9, 0.4]))
 LIGHT = Condition.of("light", np.float32([[0, 0, 4], [5, 0, 0]]))
-LOOK = Condition((2,), 0, 2, {"a.jpg": [0.0, 1.0], "b.jpg": [1.0, 0.0]})
+LOOK = Condition((2,), 0, 2, 2, {"a.jpg": [0.0, 1.0], "b.jpg": [1.0, 0.0]})
 
 
 def chosen(conditions: dict[str, Condition], num_frames: int = 3, **texts: str) -> dict:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfnerf.fields.encoding import encoding_width, positional_encoding
-from tfnerf.fields.field import Conditions
+from tfnerf.fields.field import Conditions, condition_of
 
 
 class ColorInputs(NamedTuple):
@@ -36,13 +36,12 @@ class ColorInputs(NamedTuple):
           viewdirs: [M, 3], unit vectors in world axes.
           conditions: of each row; "light" [M, 3] in world coordinates, "appearance" [M, A].
         """
-        conditions = conditions or {}
         inputs = []
         if self.use_viewdirs:
             inputs.append(positional_encoding(viewdirs, self.direction_frequencies))
         if self.relightable:
-            light = tf.math.l2_normalize(conditions["light"], -1)
+            light = tf.math.l2_normalize(condition_of(conditions, "light"), -1)
             inputs.append(positional_encoding(light, self.direction_frequencies))
         if self.appearance_width:
-            inputs.append(conditions["appearance"])
+            inputs.append(condition_of(conditions, "appearance"))
         return inputs[0] if len(inputs) == 1 else tf.concat(inputs, -1)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnerf.fields.box import Box
-from tfnerf.fields.field import Field
+from tfnerf.fields.field import Field, condition_of
 from tfnerf.geometry.cameras import Rays
 from tfnerf.random_numbers import BatchRows, Stream
 
@@ -98,8 +98,7 @@ class DensityGrid(keras.layers.Layer):
         index = tf.clip_by_value(index, 0, num_cells - 1)
         if self.num_times is None:
             return index
-        assert rays.conditions is not None
-        span = tf.cast(rays.conditions["time"] * self.num_times, tf.int32)
+        span = tf.cast(condition_of(rays.conditions, "time") * self.num_times, tf.int32)
         span = tf.clip_by_value(span, 0, self.num_times - 1)
         return span[:, tf.newaxis] * num_cells + index
 

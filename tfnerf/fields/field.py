@@ -15,6 +15,14 @@ Conditions = dict[str, tf.Tensor]
 per ray or point, by the name of the condition. None where a scene has no conditions."""
 
 
+def condition_of(conditions: Conditions | None, name: str) -> tf.Tensor:
+    """The rows of a condition that a field depends on; ValueError if they are missing."""
+    if conditions is None or name not in conditions:
+        found = ", ".join(conditions or {}) or "none"
+        raise ValueError(f"expected rays or points under a condition named {name}, found {found}")
+    return conditions[name]
+
+
 class Radiance(NamedTuple):
     """What is at M points."""
 

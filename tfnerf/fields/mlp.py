@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfnerf.fields.color_inputs import ColorInputs
 from tfnerf.fields.deformation import Deformation
 from tfnerf.fields.encoding import encoding_width, positional_encoding
-from tfnerf.fields.field import Conditions, Field
+from tfnerf.fields.field import Conditions, Field, condition_of
 from tfnerf.settings import Config
 
 
@@ -110,8 +110,7 @@ class RadianceField(Field):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Density and features; see `Field.call`."""
         if self.deformation is not None:
-            assert conditions is not None
-            points += self.deformation(points, conditions["time"])
+            points += self.deformation(points, condition_of(conditions, "time"))
         raw_density, features = self._raw_density(points)
         if density_noise is not None:
             raw_density += density_noise

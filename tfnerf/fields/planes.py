@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from tfnerf.fields.box import Box
 from tfnerf.fields.color_inputs import ColorInputs
-from tfnerf.fields.field import Conditions, Field, Loss, RateGroup
+from tfnerf.fields.field import Conditions, Field, Loss, RateGroup, condition_of
 from tfnerf.settings import Config, TrainingSettings
 
 _PAIRS = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
@@ -166,8 +166,7 @@ class Planes(Field):
         inside = self.box.to_unit(points)
         time = tf.zeros_like(inside[:, 0])
         if self.num_times > 1:
-            assert conditions is not None
-            time = conditions["time"]
+            time = condition_of(conditions, "time")
         products = [
             interpolated(plane.value, inside[:, i], inside[:, j])
             * interpolated(line.value, inside[:, k], time)

@@ -33,6 +33,8 @@ class Condition(NamedTuple):
     """The smallest size of a row that may be asked for: a number itself, the length of a vector."""
     most: float
     """The largest one."""
+    num_rows: int
+    """How many different rows there were."""
     named: dict[str, list[float]] | None = None
     """Rows by the names of the images that they were learned from."""
 
@@ -43,18 +45,19 @@ class Condition(NamedTuple):
         least, most = float(sizes.min()), float(sizes.max())
         if name == "light":
             least, most = least / _LIGHT_MARGIN, most * _LIGHT_MARGIN
-        return cls(rows.shape[1:], least, most)
+        return cls(rows.shape[1:], least, most, len(np.unique(rows, axis=0)))
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Condition:
         """The inverse of `to_json`."""
         shape = tuple(int(size) for size in content["shape"])
-        return cls(shape, float(content["least"]), float(content["most"]), content.get("named"))
+        least, most = float(content["least"]), float(content["most"])
+        return cls(shape, least, most, int(content["num_rows"]), content.get("named"))
 
     def to_json(self) -> dict[str, Any]:
         """For descriptions."""
-        content = {"shape": list(self.shape), "least": self.least, "most": self.most}
-        return content if self.named is None else {**content, "named": self.named}
+        content = {**self._asdict(), "shape": list(self.shape)}
+        return {key: value for key, value in content.items() if value is not None}
 
     @property
     def limits(self) -> tuple[float, float]:

@@ -110,7 +110,7 @@ def load_capture(
     placement = _place(poses, bounds, settings, path)
     moved = transformed(placement.to_scene, poses)
     cameras = read_cameras(moved, content, frames, size, path, used=_KEYS).under(
-        read_conditions(frames, settings, path)
+        read_conditions(_times_alone(frames), settings, path)
     )
     if placement.ndc and cameras.lens != "perspective":
         raise UserError(f"{path}: {cameras.lens} cameras see what NDC do not hold: give --nondc")
@@ -139,6 +139,11 @@ def load_capture(
 def _of_all(content: dict[str, Any]) -> dict[str, Any]:
     """What frames may say that stands once for all of them."""
     return {key: content[key] for key in ("near", "far", "mask_path") if key in content}
+
+
+def _times_alone(frames: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Frames without their lights, which are not looked at from the middle of the scene here."""
+    return [{key: frame[key] for key in ("file_path", "time") if key in frame} for frame in frames]
 
 
 def usual_depth(bounds: np.ndarray) -> float:

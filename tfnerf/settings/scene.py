@@ -81,6 +81,7 @@ class SceneSettings(Checked):
     relightable: bool = flag(
         False,
         "Colours depend on where the light is, which frames say (pl_pos, light_direction).",
+        only_for={"dataset": ("blender", "builtin")},
     )
     builtin_motion: bool = flag(
         False, "Three of the solids move, and each view has its time.", only_for=_BUILTIN
