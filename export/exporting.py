@@ -71,7 +71,8 @@ def export(
     scene = _scene(run)
     settings = _settings(run.config.rendering, num_coarse_samples, num_fine_samples)
     renderer = SceneRenderer.of(scene, _as_served(run, settings, DTYPES[dtype]), settings)
-    views = scene.held_out or scene.train
+    held_out = None if scene.held_out is None else scene.known_views(scene.held_out)
+    views = held_out or scene.train
     cost = measure_cost(run, scene, views)
     description = describe_scene(run, scene, settings, dtype, cost)
     served = ServedScene(renderer, scene, settings, DTYPES[dtype], json.dumps(description))
@@ -88,9 +89,7 @@ def export(
         None if truth is None else _psnr(render_in_process(each, scene, rays)["rgb"], truth)
         for each in (renderer, run.renderer(scene))
     )
-    return Export(
-        model_base_path / str(version), after, before, on_held_out=scene.held_out is not None
-    )
+    return Export(model_base_path / str(version), after, before, on_held_out=views is held_out)
 
 
 def _scene(run: TrainedRun) -> Scene:

@@ -55,6 +55,19 @@ def test_the_shipped_configs_are_valid() -> None:
         read_flagfile(path)
 
 
+def test_the_settings_of_d_nerf() -> None:
+    config = read_flagfile(CONFIGS[0].parent / "paper" / "dnerf.txt")
+    network, training = config.network, config.training
+    assert config.scene.time_model == "deform" and config.scene.half_res and network.zero_canonical
+    assert (network.deformation_depth, network.deformation_width) == (8, 256)
+    assert (network.deformation_skip, network.deformation_frequencies) == (4, 10)
+    assert (training.batching, training.batch_size) == ("one_image", 500)
+    assert (training.num_steps, training.learning_rate_decay_steps) == (800_000, 500_000)
+    assert (training.time_growth_steps, training.center_crop_steps) == (10_000, 500)
+    assert config.rendering.density_noise_std == 0
+    assert (config.rendering.num_coarse_samples, config.rendering.num_fine_samples) == (64, 128)
+
+
 def test_the_published_settings() -> None:
     """The table of the paper's settings in the released code."""
     folder = CONFIGS[0].parent / "paper"

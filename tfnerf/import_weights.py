@@ -36,8 +36,10 @@ def main() -> None:
             f"--fine={_FINE.value}: found --num_fine_samples={config.rendering.num_fine_samples}; "
             "expected both, or none and 0"
         )
-    if config.scene.time_model != "none" or config.scene.relightable:
-        raise UserError("--time_model and --relightable: the original's networks know neither")
+    if config.depends_on_conditions:
+        raise UserError(
+            "--time_model, --relightable and --appearance_width: the original's networks know none"
+        )
     command_line.import_tensorflow()
     from tfnerf.fields.model import make_model
     from tfnerf.original.weights import network_settings, read_weights

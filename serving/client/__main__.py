@@ -179,7 +179,8 @@ def _query(client: RenderClient) -> None:
 
     path = _output(".npz")
     points, viewdirs = _read_points()
-    conditions = choose(client.conditions, chosen_conditions(), len(points))
+    rows = choose(client.conditions, chosen_conditions(), 1) or {}
+    conditions = {name: np.repeat(row, len(points), axis=0) for name, row in rows.items()}
     rgb, density = client.query_points(points, viewdirs, conditions)
     buffer = io.BytesIO()
     np.savez(buffer, rgb=rgb, density=density)

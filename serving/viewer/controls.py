@@ -33,7 +33,7 @@ class ConditionControls:
     ):
         self.conditions = dict(conditions)
         self._handles: dict[str, Any] = {}
-        if "time" in conditions:
+        if self.moves:
             least, most = conditions["time"].least, conditions["time"].most
             self._add_slider(gui, "Time", least, most, least)
         if "light" in conditions:
@@ -53,8 +53,8 @@ class ConditionControls:
 
     @property
     def moves(self) -> bool:
-        """Whether there is a time that can go on."""
-        return "time" in self.conditions
+        """Whether there are times to choose from."""
+        return "time" in self.conditions and self.conditions["time"].num_rows > 1
 
     def play(self, fraction: float) -> None:
         """Goes to a time, from 0 at the first to 1 at the last."""
@@ -66,7 +66,8 @@ class ConditionControls:
         texts = {}
         if "time" in self.conditions:
             time = self.conditions["time"]
-            texts["time"] = repr(float(np.clip(self._handles["Time"].value, time.least, time.most)))
+            value = self._handles["Time"].value if self.moves else time.least
+            texts["time"] = repr(float(np.clip(value, time.least, time.most)))
         if "light" in self.conditions:
             texts["light"] = ",".join(map(repr, self._light().tolist()))
         if "appearance" in self.conditions:

@@ -161,6 +161,7 @@ class _Browser:
         height, width = view.depth.shape
         if view.version != self._version:
             self._take_over()
+            self._look_now()
         self._view = view
         self._paint()
         self._status.content = (

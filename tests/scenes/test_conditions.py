@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from small import small_scene_under
 
 from tfnerf.errors import UserError
 from tfnerf.scenes import Views, load_scene
@@ -61,6 +63,28 @@ def test_what_the_scene_should_have_and_no_frame_says_is_refused() -> None:
         read_conditions(frames("pl_pos", [1, 2, 3]), MOVING, PATH)
     with pytest.raises(UserError, match=r"--relightable: transforms_train\.json says no light"):
         read_conditions(frames("time", 0.5), LIT, PATH)
+
+
+def test_a_lamp_is_near_or_far() -> None:
+    (frame,) = frames("pl_pos", [1, 2, 3])
+    with pytest.raises(UserError, match="r_0: has pl_pos and light_direction, expected one"):
+        read_conditions([{**frame, "light_direction": [0, 0, 1]}], LIT, PATH)
+
+
+@pytest.mark.parametrize("dataset", ["llff", "deepvoxels", "tiny_nerf"])
+def test_formats_that_say_no_times_are_refused(dataset: str) -> None:
+    with pytest.raises(UserError, match="--time_model: means something for --dataset=blender or"):
+        SceneSettings(dataset=dataset, data_dir="x", time_model="deform")
+
+
+def test_views_beyond_those_of_training_are_known_as_such() -> None:
+    scene = small_scene_under("time")
+    train = scene.train
+    times = train.cameras.under({"time": np.float32([0.2, 0.4, 0.6, 0.8])})
+    scene = dataclasses.replace(
+        scene, splits={"train": dataclasses.replace(train, cameras=times), "test": train}
+    )
+    assert scene.known_views(train).names == ("view_1", "view_2")
 
 
 def test_what_frames_say_and_is_not_used_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:

@@ -222,6 +222,18 @@ def test_from_any_step_it_goes_on_as_if_it_had_never_stopped(field: str, stop: i
             np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
+def test_codes_learn_in_chunks_as_at_once() -> None:
+    scene = small_scene()
+    whole, chunked = (
+        one_device(scene, small_config(appearance_width=2, rays_per_chunk=rays))
+        for rays in (64, 10)
+    )
+    assert chunked._num_chunks > 1
+    assert_close(whole.run(3), chunked.run(3))
+    for one, other in zip(whole.model.variables, chunked.model.variables):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("field", FIELDS_ON_A_GRID)
 def test_two_devices_train_on_a_grid_like_one(field: str) -> None:

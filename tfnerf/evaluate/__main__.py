@@ -26,6 +26,12 @@ _SPLIT = flags.DEFINE_enum("split", "test", ["train", "val", "test"], "Which vie
 _WORLD_DEPTH = flags.DEFINE_bool(
     "world_depth", False, "Write depths in world units too, as numbers: NPY and 16-bit PNG."
 )
+_RIGHT_HALVES = flags.DEFINE_bool(
+    "right_halves",
+    False,
+    "Measure right halves of views only, to compare with runs that have codes of appearance, whose "
+    "left halves codes are fitted to.",
+)
 _COMPARE = flags.DEFINE_list(
     "compare", [], "Instead: one table of these run folders, which were evaluated before."
 )
@@ -49,7 +55,13 @@ def _evaluate() -> None:
     from tfnerf.runs.trained import TrainedRun
 
     run = TrainedRun.load(**run_arguments())
-    evaluation = evaluate_split(run, _SPLIT.value, load_lpips(), world_depth=_WORLD_DEPTH.value)
+    evaluation = evaluate_split(
+        run,
+        _SPLIT.value,
+        load_lpips(),
+        world_depth=_WORLD_DEPTH.value,
+        right_halves=_RIGHT_HALVES.value,
+    )
     print(result_table(run.config, evaluation, _TABLE_FORMAT.value))
     _log.info("%s", difference_note(run.config, evaluation))
     _log.info("pictures and metrics.json: %s", run.folder.eval / _SPLIT.value)

@@ -6,14 +6,13 @@ left half, and its right half is what counts (NeRF in the Wild: Martin-Brualla e
 
 from __future__ import annotations
 
-import dataclasses
-
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfnerf.geometry.cameras import Rays
+from tfnerf.geometry.cameras import Cameras, Rays
 from tfnerf.scenes import Scene, Views, to_colors
+from tfnerf.volume.image_renderer import Image
 from tfnerf.volume.scene_renderer import SceneRenderer
 
 _NUM_STEPS = 100
@@ -22,37 +21,19 @@ _RATE = 0.1
 """Of Adam, which goes down to nothing by a half cosine."""
 
 
-def left_half(views: Views) -> np.ndarray:
-    """Which pixels [H, W] codes are fitted to."""
-    columns = np.arange(views.cameras.width) < views.cameras.width // 2
-    return np.tile(columns, [views.cameras.height, 1])
+def right_half(image: Image) -> Image:
+    """The half of a rendered view that was not fitted to."""
+    return Image(*(part[:, image.rgb.shape[1] // 2 :] for part in image))
 
 
-def on_right_half(views: Views) -> Views:
-    """Views of which the pixels of the left half do not count."""
-    counting = np.broadcast_to(~left_half(views), [len(views), *left_half(views).shape])
-    masks = counting if views.masks is None else counting & views.masks
-    return dataclasses.replace(views, masks=masks)
-
-
-def with_fitted_codes(renderer: SceneRenderer, scene: Scene, views: Views) -> Views:
-    """The views under the codes with which their left halves look most like the photographs.
+class CodeFit:
+    """Fits codes to the left halves of photographs; compiled once for all views.
 
     Args:
       renderer: of the scene.
-      scene: that views have codes in, to begin from.
-      views: with photographs.
+      scene: that the views belong to.
+      views: with photographs, under codes to begin from.
     """
-    conditions = views.cameras.conditions
-    assert conditions is not None
-    fit = _Fit(renderer, scene, views)
-    codes = np.stack([fit(view) for view in range(len(views))])
-    cameras = views.cameras.under({**conditions, "appearance": codes})
-    return dataclasses.replace(views, cameras=cameras)
-
-
-class _Fit:
-    """Fits codes; compiled once for all views."""
 
     def __init__(self, renderer: SceneRenderer, scene: Scene, views: Views):
         self._renderer = renderer
@@ -60,21 +41,25 @@ class _Fit:
         self._views = views
         self._gradient = tf.function(self._of_code, reduce_retracing=True)
 
-    def __call__(self, view: int) -> np.ndarray:
-        """The code [A] of a view."""
-        assert self._views.cameras.conditions is not None
-        code = keras.Variable(self._views.cameras.conditions["appearance"][view])
-        counting = left_half(self._views)
-        if self._views.masks is not None:
-            counting = counting & self._views.masks[view]
-        pixels = np.flatnonzero(counting)
+    def __call__(self, view: int) -> Cameras:
+        """The camera of a view, alone, under the code that its left half looks most like."""
+        camera = self._views.cameras[view : view + 1]
+        assert camera.conditions is not None
+        code = keras.Variable(camera.conditions["appearance"][0])
+        pixels = self._pixels(view)
         random = np.random.default_rng(view)
         adam = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(_RATE, _NUM_STEPS))
         for _ in range(_NUM_STEPS if len(pixels) else 0):
             rays, colors = self._rays(view, random.choice(pixels, _RAYS_PER_STEP))
             adam.apply([self._gradient(rays, colors, code.value)], [code])
-        fitted: np.ndarray = code.numpy()
-        return fitted
+        return camera.under({**camera.conditions, "appearance": code.numpy()[np.newaxis]})
+
+    def _pixels(self, view: int) -> np.ndarray:
+        """Of the left half, as far as they count; by index, row by row."""
+        cameras, masks = self._views.cameras, self._views.masks
+        counting = np.ones([cameras.height, cameras.width], bool) if masks is None else masks[view]
+        in_left_half = np.arange(cameras.width) < cameras.width // 2
+        return np.flatnonzero(counting & in_left_half)
 
     def _rays(self, view: int, pixels: np.ndarray) -> tuple[Rays, tf.Tensor]:
         cameras = self._views.cameras

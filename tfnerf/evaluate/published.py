@@ -102,9 +102,14 @@ _NOT_COMPARED = {"data_dir", "shape", "seed", "num_steps", "output_dir", "experi
 """Flags that say where and which; how many steps were done is compared apart."""
 
 
-def published_row(dataset: str, scene: str) -> PublishedRow | None:
-    """The paper's numbers for a scene; None if it is not in the paper."""
-    return _ROWS.get(dataset, {}).get(scene)
+def published_row(settings: SceneSettings, scene: str) -> PublishedRow | None:
+    """The paper's numbers for a scene; None if it is not in the paper.
+
+    D-NeRF has a lego too, which moves and is another scene.
+    """
+    if settings.time_model != "none" or settings.relightable:
+        return None
+    return _ROWS.get(settings.dataset, {}).get(scene)
 
 
 def differences(config: Config, step: int) -> list[str]:

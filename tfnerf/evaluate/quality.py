@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfnerf.evaluate.appearance import right_half
 from tfnerf.evaluate.metrics import psnr, ssim
 from tfnerf.images import (
     color_depth,
@@ -45,7 +46,13 @@ Lpips = Callable[[np.ndarray, np.ndarray], float]
 
 
 def measure_view(
-    views: Views, index: int, image: Image, truth: np.ndarray, lpips: Lpips | None = None
+    views: Views,
+    index: int,
+    image: Image,
+    truth: np.ndarray,
+    lpips: Lpips | None = None,
+    *,
+    right_half_only: bool = False,
 ) -> ViewQuality:
     """Compares a rendered view with the photograph, where its mask lets it be seen.
 
@@ -55,8 +62,13 @@ def measure_view(
       image: as it was rendered.
       truth: [H, W, 3], the colours that its camera saw.
       lpips: measures LPIPS; None: it is not installed.
+      right_half_only: whether the left half of the view does not count.
     """
     mask = None if views.masks is None else views.masks[index]
+    if right_half_only:
+        columns = np.s_[:, truth.shape[1] // 2 :]
+        image, truth = right_half(image), truth[columns]
+        mask = None if mask is None else mask[columns]
     exact = np.clip(image.rgb, 0, 1)
     saved = (truncated_to_8bit(image.rgb) / 255).astype(np.float32)
     return ViewQuality(

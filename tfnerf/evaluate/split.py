@@ -6,12 +6,12 @@ import json
 import logging
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfnerf.errors import UserError
-from tfnerf.evaluate.appearance import on_right_half, with_fitted_codes
+from tfnerf.evaluate.appearance import CodeFit
 from tfnerf.evaluate.grid_cost import measure_cost
 from tfnerf.evaluate.quality import Lpips, ViewQuality, color_error, measure_view
 from tfnerf.files import (
@@ -44,8 +44,26 @@ _MAX_ERROR = 0.25
 """The error that the brightest colour of an error map stands for."""
 
 
+class _Protocol(NamedTuple):
+    """What is measured, and how."""
+
+    lpips: Lpips | None
+    """Measures LPIPS; None: it is not."""
+    world_depth: bool
+    """Depths are written in world units too."""
+    right_halves: bool
+    """Left halves of views do not count."""
+    fits_codes: bool
+    """A code of appearance is fitted to each left half."""
+
+
 def evaluate_split(
-    run: TrainedRun, split: str, lpips: Lpips | None = None, *, world_depth: bool = False
+    run: TrainedRun,
+    split: str,
+    lpips: Lpips | None = None,
+    *,
+    world_depth: bool = False,
+    right_halves: bool = False,
 ) -> dict[str, Any]:
     """Renders and measures all views of a split into `eval/<split>/` of the run folder.
 
@@ -62,6 +80,8 @@ def evaluate_split(
       lpips: measures LPIPS; None: without.
       world_depth: whether to write `world_depth/<name>.npy` and `.png` too, depths in world units;
         one level of the PNG is `world_depth_per_level` of metrics.json.
+      right_halves: whether right halves of views are all that is measured, to compare with runs
+        that have codes.
 
     Returns:
       The content of metrics.json: step, scene, split, the mean over the views and each view; for a
@@ -74,15 +94,15 @@ def evaluate_split(
     views = scene.splits.get(split)
     if views is None or not len(views):
         raise UserError(f"--split={split}: {scene.name} has no such views")
-    if run.model.codes is not None and split != "train":
-        _log.info("codes of appearance are fitted to left halves of views, right halves count")
-        views = on_right_half(with_fitted_codes(run.renderer(scene), scene, views))
+    _warn_of_unknown_views(scene, views)
     folder = run.folder.eval / split
     for part in ("", "depth", "error", *([WORLD_DEPTH] if world_depth else [])):
         make_folder(folder / part)
     with sole_writer(folder):
         remove_unfinished_files(folder)
-        return _evaluate(run, split, scene, views, folder, lpips, world_depth)
+        fits_codes = run.model.codes is not None and split != "train"
+        protocol = _Protocol(lpips, world_depth, fits_codes or right_halves, fits_codes)
+        return _evaluate(run, split, scene, views, folder, protocol)
 
 
 def _evaluate(
@@ -91,25 +111,28 @@ def _evaluate(
     scene: Scene,
     views: Views,
     folder: Path,
-    lpips: Lpips | None,
-    world_depth: bool,
+    protocol: _Protocol,
 ) -> dict[str, Any]:
+    lpips, world_depth, right_halves, fits_codes = protocol
     identity = fingerprint(
         run.renderer(scene).fingerprint,
         lpips is not None,
         views.cameras,
         views.images,
         *(() if views.masks is None else (views.masks,)),
+        *(("right halves",) if right_halves else ()),
     )
     results = _done_before(folder, identity, world_depth)
     missing = [index for index, name in enumerate(views.names) if name not in results]
     renderer = run.image_renderer(scene)
+    fit = CodeFit(run.renderer(scene), scene, views) if fits_codes else None
     num_rays = views.cameras.height * views.cameras.width
     with progress_bar(split, len(missing) * num_rays) as progress:
         for index in missing:
-            image = renderer(views.cameras, index, progress)
+            camera = views.cameras[index : index + 1] if fit is None else fit(index)
+            image = renderer(camera, 0, progress)
             truth = true_colors(scene, views, index)
-            quality = measure_view(views, index, image, truth, lpips)
+            quality = measure_view(views, index, image, truth, lpips, right_half_only=right_halves)
             _write_pictures(folder, quality.name, scene, image, truth)
             if world_depth:
                 path = folder / WORLD_DEPTH / quality.name
@@ -126,7 +149,7 @@ def _evaluate(
         "scene": scene.name,
         "split": split,
         "mean": _mean(in_order),
-        **({} if run.model.codes is None or split == "train" else {"measured": "right halves"}),
+        **({"measured": "right halves"} if right_halves else {}),
         "views": in_order,
         **({} if cost is None else {"grid": cost._asdict()}),
         "world_depth_per_level": scene.world_depth_per_level,
@@ -135,6 +158,18 @@ def _evaluate(
     write_file(folder / _FINISHED, to_json(content, indent=1) + "\n")
     (folder / _UNFINISHED).unlink(missing_ok=True)
     return content
+
+
+def _warn_of_unknown_views(scene: Scene, views: Views) -> None:
+    """Says how many views show a time or a light that was not trained."""
+    num_unknown = len(views) - len(scene.known_views(views))
+    if num_unknown:
+        _log.warning(
+            "%d of %d views show times or lights beyond those of the training views, which nothing "
+            "was learned of",
+            num_unknown,
+            len(views),
+        )
 
 
 def read_evaluation(folder: RunFolder, split: str) -> dict[str, Any]:

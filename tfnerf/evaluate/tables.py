@@ -30,11 +30,11 @@ def result_table(config: Config, evaluation: dict[str, Any], table_format: str) 
         ["float", *_texts(mean, "")],
         ["8-bit, as published", *_texts(mean, "published_")],
     ]
-    row = published_row(config.scene.dataset, evaluation["scene"])
+    row = published_row(config.scene, evaluation["scene"])
     if row is not None:
         rows.append(["paper", *_texts(row._asdict(), "")])
     title = (
-        f"{evaluation['scene']}, {evaluation['split']}: {len(evaluation['views'])} views, "
+        f"{evaluation['scene']}, {evaluation['split']}: {_views(evaluation)} views, "
         f"step {evaluation['step']}"
     )
     return _table([title, "PSNR", "SSIM", "LPIPS"], rows, table_format)
@@ -53,13 +53,13 @@ def comparison_table(runs: Sequence[tuple[str, Config, dict[str, Any]]], table_f
     rows = []
     for name, config, evaluation in runs:
         mean = evaluation["mean"]
-        row = published_row(config.scene.dataset, evaluation["scene"])
+        row = published_row(config.scene, evaluation["scene"])
         rows.append(
             [
                 name,
                 evaluation["scene"],
                 str(evaluation["step"]),
-                str(len(evaluation["views"])),
+                _views(evaluation),
                 *_texts(mean, ""),
                 *_texts(mean, "published_"),
                 *_texts(row._asdict() if row else {}, ""),
@@ -68,9 +68,15 @@ def comparison_table(runs: Sequence[tuple[str, Config, dict[str, Any]]], table_f
     return _table(headers, rows, table_format)
 
 
+def _views(evaluation: dict[str, Any]) -> str:
+    """How many, and what of them was measured if that is not all."""
+    num_views = len(evaluation["views"])
+    return f"{num_views}, {evaluation['measured']}" if "measured" in evaluation else str(num_views)
+
+
 def difference_note(config: Config, evaluation: dict[str, Any]) -> str:
     """A line on what keeps a result from being comparable with the paper's; empty if nothing."""
-    if published_row(config.scene.dataset, evaluation["scene"]) is None:
+    if published_row(config.scene, evaluation["scene"]) is None:
         return f"{evaluation['scene']} is not in the paper."
     found = differences(config, evaluation["step"])
     if evaluation["split"] != "test":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +19,14 @@ _EMPTY_OPACITY = 1e-3
 """Of a cell, seen across its longest side, below which it and its neighbours count as empty."""
 _DECAY = 0.95
 """What is left of a cell's density when the field says it is lower."""
+_ROUNDING = 1e-5
+"""Of times."""
 _SPECK = 0.1
 """Size of a piece, against the largest, up to which it is taken for a mistake."""
 _CELLS_PER_REFRESH = 1 << 15
 """That a field is asked for where it cannot tell all of them at once."""
+_MOVING_CELLS_PER_REFRESH = 1 << 17
+"""The same where there are as many as that for each span of time."""
 _POINTS_PER_CHUNK = 1 << 15
 
 
@@ -140,27 +144,40 @@ class DensityGrid(keras.layers.Layer):
         )
 
     def _all_of(self, field: Field) -> tf.Tensor | None:
-        """The densities of all cells, if the field can tell; of a span, the most of both ends."""
+        """The densities of all cells, if the field can tell; of a span, the most that is in it."""
         if self.num_times is None:
             return field.densities_on_grid(self.resolution)
-        ends = [
-            field.densities_on_grid(self.resolution, moment / self.num_times)
-            for moment in range(self.num_times + 1)
-        ]
-        if any(densities is None for densities in ends):
-            return None
-        return tf.stack([tf.maximum(one, other) for one, other in itertools.pairwise(ends)])
+        times = self._telling_times(field)
+        found = [field.densities_on_grid(self.resolution, time) for time in times]
+        return None if found[0] is None else self._most_of_spans(times, found)
+
+    def _telling_times(self, field: Field) -> list[float]:
+        """Ends of spans, and times between which a field changes evenly."""
+        assert self.num_times is not None
+        ends = np.linspace(0, 1, self.num_times + 1)
+        return np.unique(np.concatenate([ends, field.moments]).round(6)).tolist()
+
+    def _most_of_spans(self, times: list[float], found: list[Any]) -> tf.Tensor:
+        """The largest densities [T, G, G, G] of each span, of densities at times in and around."""
+        assert self.num_times is not None
+        spans = []
+        for span in range(self.num_times):
+            begin, end = span / self.num_times - _ROUNDING, (span + 1) / self.num_times + _ROUNDING
+            inside = [densities for time, densities in zip(times, found) if begin <= time <= end]
+            spans.append(functools.reduce(tf.maximum, inside))
+        return tf.stack(spans)
 
     def _with_some_asked(self, field: Field, seed: int, step: tf.Tensor) -> tf.Tensor:
         """Cells at random, and random points in them; spans at random times in them."""
-        num_cells = int(np.prod(self.shape))
-        count = min(num_cells, _CELLS_PER_REFRESH)
+        num_cells = self.resolution**3
+        most = _CELLS_PER_REFRESH if self.num_times is None else _MOVING_CELLS_PER_REFRESH
+        count = min(int(np.prod(self.shape)), most)
         rows = BatchRows(seed, step, count, tf.constant(0), count)
-        numbers = rows.uniforms(4 if self.num_times is None else 5, Stream.GRID)
+        numbers = rows.uniforms(4 if self.num_times is None else 6, Stream.GRID)
         cells = tf.cast(numbers[:, 3] * num_cells, tf.int32)
         corner = tf.stack(
             [
-                cells // self.resolution**2 % self.resolution,
+                cells // self.resolution**2,
                 cells // self.resolution % self.resolution,
                 cells % self.resolution,
             ],
@@ -169,8 +186,9 @@ class DensityGrid(keras.layers.Layer):
         places = (tf.cast(corner, tf.float32) + numbers[:, :3]) / self.resolution
         conditions = None
         if self.num_times is not None:
-            span = tf.cast(cells // self.resolution**3, tf.float32)
-            conditions = {"time": (span + numbers[:, 4]) / self.num_times}
+            span = tf.floor(numbers[:, 4] * self.num_times)
+            conditions = {"time": (span + numbers[:, 5]) / self.num_times}
+            cells += tf.cast(span, tf.int32) * num_cells
         found, _ = field(self.box.low + self.box.size * places, conditions)
         density = tf.reshape(self.density.value, [-1])
         index = cells[:, tf.newaxis]
@@ -182,11 +200,17 @@ class DensityGrid(keras.layers.Layer):
         """Takes over the density of a field at the centre of each cell, which may take a while."""
         densities = self._all_of(field)
         if densities is None:
-            points = cell_centers(self.box.corners.numpy(), self.resolution)
-            times = [None] if self.num_times is None else _middles(self.num_times)
-            found = [densities_at(field, points, time) for time in times]
-            densities = np.stack(found).reshape(self.shape)
+            densities = self._all_asked(field)
         self.density.assign(densities)
+
+    def _all_asked(self, field: Field) -> tf.Tensor:
+        """The same of a field that has to be asked for each cell."""
+        points = cell_centers(self.box.corners.numpy(), self.resolution)
+        if self.num_times is None:
+            return densities_at(field, points).reshape(self.shape)
+        times = self._telling_times(field)
+        found = [densities_at(field, points, time).reshape(self.shape[1:]) for time in times]
+        return self._most_of_spans(times, found)
 
     def mark_occupied(self) -> None:
         """Says anew which cells are empty: those of next to no density, as are their neighbours."""
@@ -227,11 +251,6 @@ class DensityGrid(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The arguments that make a grid of the same size."""
         return {"resolution": self.resolution, "num_times": self.num_times, "name": self.name}
-
-
-def _middles(num_spans: int) -> list[float]:
-    """Of spans that share 0 to 1 evenly."""
-    return [(span + 0.5) / num_spans for span in range(num_spans)]
 
 
 def cell_centers(box: np.ndarray, resolution: int) -> np.ndarray:

@@ -114,6 +114,11 @@ class Field(keras.Model):
         """
         return None
 
+    @property
+    def moments(self) -> np.ndarray:
+        """Times between which densities rise or fall evenly; none if that is not known."""
+        return np.zeros(0)
+
     def place(self, box: np.ndarray) -> None:
         """Says in which box [2, 3] of space the scene is, before training; most need not know."""
 

@@ -166,7 +166,8 @@ class Planes(Field):
         inside = self.box.to_unit(points)
         time = tf.zeros_like(inside[:, 0])
         if self.num_times > 1:
-            time = condition_of(conditions, "time")
+            # Outside of the moments, by rounding, the lookup would be 0.
+            time = tf.clip_by_value(condition_of(conditions, "time"), 0.0, 1.0)
         products = [
             interpolated(plane.value, inside[:, i], inside[:, j])
             * interpolated(line.value, inside[:, k], time)
@@ -198,6 +199,11 @@ class Planes(Field):
         for layer in layers:
             hidden = layer(hidden)
         return hidden
+
+    @property
+    def moments(self) -> np.ndarray:
+        """Those that lines have; none where nothing moves."""
+        return np.linspace(0, 1, self.num_times) if self.num_times > 1 else np.zeros(0)
 
     def densities_on_grid(self, resolution: int, time: float | None = None) -> tf.Tensor:
         """Densities at the centres of the cells of a grid over the box, [G, G, G].
@@ -247,7 +253,7 @@ class Planes(Field):
             penalties.append(Loss("sparsity", settings.sparsity_weight, self.sparsity()))
         if settings.smoothness_weight:
             penalties.append(Loss("roughness", settings.smoothness_weight, self.roughness()))
-        if settings.time_smoothness_weight and self.num_times > 2:
+        if settings.time_smoothness_weight:
             penalties.append(Loss("jerkiness", settings.time_smoothness_weight, self.jerkiness()))
         return penalties
 

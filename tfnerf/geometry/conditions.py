@@ -21,6 +21,8 @@ _TOLERANCE = 1e-5
 _LIGHT_MARGIN = 2.0
 """How much nearer or farther than those of training a light may be: what is in the scene itself, or
 on one of its surfaces, has no direction that means anything."""
+CONDITIONS = ("time", "light", "appearance")
+"""By name, those that there are."""
 _SWEEP, _ORBIT, _MEAN = "sweep", "orbit", "mean"
 
 
@@ -110,12 +112,17 @@ def choose(
             raise UserError(f"--{name}: not given, expected {_expected(name, condition)}")
         if num_frames == 1 and text in (_SWEEP, _ORBIT):
             raise UserError(f"--{name}={text}: needs several frames, and there is one")
+        if text is None:
+            _log.info("--appearance=%s: the mean of what the photographs were taken under", _MEAN)
         rows[name] = _CHOICES[name](text or _MEAN, condition, num_frames).astype(np.float32)
     return rows or None
 
 
 def _known(name: str, rows: np.ndarray, condition: Condition) -> np.ndarray:
     """The rows [F, ...]; UserError if one is not such as the scene was trained with."""
+    if rows.shape[1:] != condition.shape:
+        found, expected = list(rows.shape[1:]), list(condition.shape)
+        raise UserError(f"--{name}: rows of cameras have shape {found}, expected {expected}")
     least, most = condition.limits
     sizes = sizes_of(rows)
     unknown = np.flatnonzero(~((sizes >= least) & (sizes <= most)))

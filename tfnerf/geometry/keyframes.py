@@ -11,6 +11,7 @@ import numpy as np
 from tfnerf.errors import UserError
 from tfnerf.files import read_json
 from tfnerf.geometry.cameras import Cameras
+from tfnerf.geometry.conditions import CONDITIONS
 from tfnerf.geometry.paths import interpolated, interpolated_along
 from tfnerf.geometry.poses import check_poses
 
@@ -23,21 +24,20 @@ class Keyframes(NamedTuple):
     of a camera are right, up and back."""
     focal: np.ndarray | None = None
     """[K], focal lengths as parts of the width of the image; None: the file does not say."""
-    time: np.ndarray | None = None
-    """[K], of a scene that moves, 0 to 1; None: the file does not say."""
-
-    @property
-    def conditions(self) -> dict[str, np.ndarray] | None:
-        """What the file says that cameras are to see, as `Cameras.conditions`."""
-        return None if self.time is None else {"time": self.time.astype(np.float32)}
+    conditions: dict[str, np.ndarray] | None = None
+    """Rows [K, ...] of conditions that cameras are to see, by name (`Cameras.conditions`)."""
 
     def path(self, num_poses: int) -> Keyframes:
         """A smooth way through all of them, poses and focal lengths."""
-        focal, time = (
-            None if values is None else interpolated_along(self.poses, values, num_poses)
-            for values in (self.focal, self.time)
-        )
-        return Keyframes(interpolated(self.poses, num_poses), focal, time)
+        focal, conditions = self.focal, self.conditions
+        if focal is not None:
+            focal = interpolated_along(self.poses, focal, num_poses)
+        if conditions is not None:
+            conditions = {
+                name: interpolated_along(self.poses, rows, num_poses).astype(np.float32)
+                for name, rows in conditions.items()
+            }
+        return Keyframes(interpolated(self.poses, num_poses), focal, conditions)
 
     def seen_by(self, cameras: Cameras) -> Cameras:
         """Cameras at these places with the focal lengths of the file, if it says any."""
@@ -51,14 +51,14 @@ def read_keyframes(path: Path, at_least: int = 2) -> Keyframes:
     """Reads {"frames": [{"transform_matrix": [[...], ...]}, ...]}, as in a transforms.json.
 
     Fields of view are those of `camera_angle_x`, or `fl_x` and `w`, in the file or in each frame;
-    each frame may have a `time`.
+    each frame may have a `time`, a `light` and an `appearance`.
 
     Args:
       path: the file.
       at_least: how many there must be; there is a way between two.
 
     Raises:
-      UserError: there are fewer, a matrix is no pose, or a field of view or a time is none.
+      UserError: there are fewer, a matrix is no pose, or a field of view or a condition is none.
     """
     content = read_json(path)
     frames = content.get("frames")
@@ -67,19 +67,25 @@ def read_keyframes(path: Path, at_least: int = 2) -> Keyframes:
     where = [f"{path}: frame {number}" for number in range(len(frames))]
     poses = check_poses([_matrix_of(frame, name) for frame, name in zip(frames, where)], where)
     focal = [_focal_of({**content, **frame}, name) for frame, name in zip(frames, where)]
-    times = [_time_of(frame, name) for frame, name in zip(frames, where)]
-    return Keyframes(
-        poses, _all_or_none(focal, "camera_angle_x", where), _all_or_none(times, "time", where)
-    )
+    rows = {
+        name: _all_or_none(
+            [_row_of(frame, name, place) for frame, place in zip(frames, where)], name, where
+        )
+        for name in CONDITIONS
+    }
+    conditions = {name: values for name, values in rows.items() if values is not None}
+    return Keyframes(poses, _all_or_none(focal, "camera_angle_x", where), conditions or None)
 
 
-def _all_or_none(values: list[float | None], key: str, where: list[str]) -> np.ndarray | None:
-    """Values [K] of all frames; None if no frame has one."""
+def _all_or_none(values: list[Any], key: str, where: list[str]) -> np.ndarray | None:
+    """Values [K, ...] of all frames; None if no frame has one."""
     saying = [value for value in values if value is not None]
     if saying and len(saying) < len(values):
         raise UserError(
             f"{where[values.index(None)]}: has no {key}, expected one as in other frames"
         )
+    if len({np.shape(value) for value in saying}) > 1:
+        raise UserError(f"{where[0]}: {key} has another length than in other frames")
     return np.array(saying) if saying else None
 
 
@@ -110,14 +116,16 @@ def _focal_of(values: dict[str, Any], where: str) -> float | None:
     return None
 
 
-def _time_of(frame: dict[str, Any], where: str) -> float | None:
-    """None if nothing is said of it."""
-    if "time" not in frame:
+def _row_of(frame: dict[str, Any], name: str, where: str) -> float | list[float] | None:
+    """A condition; None if nothing is said of it."""
+    if name not in frame:
         return None
-    time = _number(frame["time"])
-    if not 0 <= time <= 1:
-        raise UserError(f"{where}: time is {frame['time']!r:.40}, expected a number from 0 to 1")
-    return time
+    value = frame[name]
+    row = [_number(number) for number in value] if isinstance(value, list) else _number(value)
+    if not np.isfinite(row).all() or isinstance(row, list) == (name == "time"):
+        expected = "a number" if name == "time" else "a list of numbers"
+        raise UserError(f"{where}: {name} is {value!r:.40}, expected {expected}")
+    return row
 
 
 def _number(value: Any) -> float:

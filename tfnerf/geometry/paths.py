@@ -109,7 +109,7 @@ def interpolated(keyframes: np.ndarray, num_poses: int) -> np.ndarray:
 
 
 def interpolated_along(keyframes: np.ndarray, values: np.ndarray, num_poses: int) -> np.ndarray:
-    """Values [K] of keyframes on the path that `interpolated` makes, [num_poses].
+    """Values [K, ...] of keyframes on the path that `interpolated` makes, [num_poses, ...].
 
     They never overshoot, as a spline's would.
     """

@@ -1,5 +1,7 @@
 """Turns a trained run into a coloured mesh in world coordinates: mesh.ply and mesh.glb.
 
+What time, light or appearance it has stands in the names.
+
 python -m tfnerf.mesh --run_dir=runs/lego
 python -m tfnerf.mesh --run_dir=runs/moving --time=0.5
 """
@@ -12,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from tfnerf import command_line
-from tfnerf.condition_flags import chosen_conditions, define_condition_flags
+from tfnerf.condition_flags import chosen_conditions, chosen_suffix, define_condition_flags
 from tfnerf.errors import UserError
 from tfnerf.flags import define_run_flags, run_arguments
 
@@ -62,7 +64,8 @@ def main() -> None:
         smallest_piece=_SMALLEST_PIECE.value,
         conditions=choose(scene.conditions, chosen_conditions(), 1),
     )
-    files = {f"mesh.{kind}": to_bytes(mesh, kind) for kind in ("ply", "glb")}
+    stem = f"mesh{chosen_suffix()}"
+    files = {f"{stem}.{kind}": to_bytes(mesh, kind) for kind in ("ply", "glb")}
     for name, content in files.items():
         write_file(run.folder.path / name, content)
     low, high = mesh.bounds.round(3).tolist()
@@ -72,7 +75,7 @@ def main() -> None:
         len(mesh.faces),
         low,
         high,
-        run.folder.path / "mesh.{ply,glb}",
+        run.folder.path / f"{stem}.{{ply,glb}}",
     )
 
 

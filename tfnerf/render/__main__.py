@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from tfnerf import command_line
-from tfnerf.condition_flags import chosen_conditions, define_condition_flags
+from tfnerf.condition_flags import chosen_conditions, chosen_suffix, define_condition_flags
 from tfnerf.errors import UserError
 from tfnerf.flags import define_run_flags, run_arguments
 
@@ -94,9 +94,7 @@ def _folder_name(path_name: str) -> str:
     """So that a preview does not replace the whole."""
     frozen = "_frozen" if _FROZEN_CAMERA.value else ""
     factor = _RESOLUTION_FACTOR.value
-    chosen = [f"_{name}_{text}" for name, text in chosen_conditions().items() if text is not None]
-    name = path_name + frozen + "".join(chosen) + ("" if factor == 1 else f"_{factor:g}x")
-    return name.replace("/", "_")
+    return path_name + frozen + chosen_suffix() + ("" if factor == 1 else f"_{factor:g}x")
 
 
 def _under_conditions(scene: Scene, cameras: Cameras) -> Cameras:

@@ -85,6 +85,10 @@ def _time_of(frame: Mapping[str, Any], path: Path) -> float:
 
 
 def _light_of(frame: Mapping[str, Any], path: Path) -> list[float]:
+    if all(key in frame for key in _LIGHT_KEYS):
+        raise UserError(
+            f"{path}: {frame['file_path']}: has {' and '.join(_LIGHT_KEYS)}, expected one of them"
+        )
     key = next((key for key in _LIGHT_KEYS if key in frame), _LIGHT_KEYS[0])
     light: Any = frame.get(key)
     is_vector = isinstance(light, list) and len(light) == 3 and all(map(_is_number, light))

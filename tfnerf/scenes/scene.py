@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfnerf.errors import UserError
 from tfnerf.geometry.cameras import NDC, Cameras, Rays
-from tfnerf.geometry.conditions import Condition
+from tfnerf.geometry.conditions import Condition, sizes_of
 from tfnerf.geometry.poses import scale_of
 
 _DEPTH_MARGIN = 1.25
@@ -133,6 +133,15 @@ class Scene:
         if name != "appearance":
             return condition
         return condition._replace(least=0.0, named=dict(zip(self.train.names, rows.tolist())))
+
+    def known_views(self, views: Views) -> Views:
+        """Those that show nothing beyond what training views do: no later time, no nearer light."""
+        known = np.ones(len(views), bool)
+        for name, condition in self.conditions.items():
+            least, most = condition.limits
+            sizes = sizes_of((views.cameras.conditions or {})[name])
+            known &= (sizes >= least) & (sizes <= most)
+        return views if known.all() else views.select(np.flatnonzero(known))
 
     @property
     def held_out(self) -> Views | None:

@@ -41,6 +41,14 @@ class Config:
         check_meaning([getattr(self, section) for section in SECTIONS])
 
     @property
+    def depends_on_conditions(self) -> bool:
+        """Whether there is a time, a light or an appearance beside rays."""
+        scene = self.scene
+        return (
+            scene.time_model != "none" or scene.relightable or bool(self.network.appearance_width)
+        )
+
+    @property
     def refined_at(self) -> tuple[int, ...]:
         """Steps after which the field becomes finer; none where there is no grid."""
         return self.training.refined_at if self.rendering.sampler == "grid" else ()

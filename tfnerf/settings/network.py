@@ -89,7 +89,7 @@ class NetworkSettings(Checked):
         False, "Nothing is moved at time 0, as in D-NeRF.", only_for=_MOVING_MLP
     )
     time_resolution: int = flag(
-        8, "Moments that the planes have, linear between.", at_least=2, only_for=_MOVING_PLANES
+        9, "Moments that the planes have, linear between.", at_least=3, only_for=_MOVING_PLANES
     )
     appearance_width: int = flag(
         0,

@@ -74,9 +74,10 @@ class SceneSettings(Checked):
     )
     time_model: TimeModel = flag(  # noqa: RUF009 (as the next)
         "none",
-        "How a scene changes in time; none: it stands still; deform: frames say their time, and "
-        "the networks of --field=mlp are looked up where each point is at time 0, the planes of "
-        "--field=planes change.",
+        "How a scene changes in time; none: it stands still; deform: frames say their time; before "
+        "the networks of --field=mlp each point is moved to where it is in a scene that stands "
+        "still, and the lines of --field=planes become planes of place and time.",
+        only_for={"dataset": ("blender", "builtin", *_CAPTURES)},
     )
     relightable: bool = flag(
         False,

@@ -51,8 +51,9 @@ def main() -> int:
         return interruption.exit_status
     if measured:
         _log.info(
-            "%d held-out views: PSNR %.2f dB, SSIM %.3f",
+            "%d held-out views%s: PSNR %.2f dB, SSIM %.3f",
             len(measured),
+            ", under the mean appearance" if config.network.appearance_width else "",
             np.mean([view.exact.psnr for view in measured]),
             np.mean([view.exact.ssim for view in measured]),
         )

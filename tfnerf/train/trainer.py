@@ -283,6 +283,8 @@ class Trainer:
             [variable.value for variable in self.optimizer.trained],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
+        # Those of codes come as the rows of a few images, which cannot be added up.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         background = 1.0 if self.renderer.white_background else 0.0
         finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(gradients))
         statistics = BatchStatistics(

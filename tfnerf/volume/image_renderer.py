@@ -103,7 +103,7 @@ class ImageRenderer:
           cameras: cameras.
           view: index of the one to render.
           progress: called with the number of rays after each call into the graph.
-          viewdirs_of: index of the camera whose view directions give the colours; None: `view`.
+          viewdirs_of: index of the camera whose view directions and conditions hold; None: `view`.
 
         Raises:
           UserError: the networks answer with colours that are not finite.
@@ -193,7 +193,7 @@ class ImageRenderer:
         if seen_along is None:
             return rays
         along = _camera(seen_along).pixel_rays(0, pixels, pixel_centers=pixel_centers)
-        return rays._replace(viewdirs=along.viewdirs)
+        return rays._replace(viewdirs=along.viewdirs, conditions=along.conditions)
 
     def _render_packed(self, rays: Rays) -> tf.Tensor:
         """Colour and the rest of an `Image` of N rays in one tensor [N, 7]."""
