@@ -34,10 +34,12 @@ def test_frames_say_their_times_and_lights() -> None:
     found = read_conditions(frames("time", 0, 0.25, 1.0), MOVING, PATH)
     assert found is not None and list(found) == ["time"]
     np.testing.assert_array_equal(found["time"], np.float32([0, 0.25, 1]))
-    for key in ("pl_pos", "light_direction"):
-        found = read_conditions(frames(key, [1, 2, 3], [0, 0, 4.5]), LIT, PATH)
-        assert found is not None and list(found) == ["light"]
-        np.testing.assert_array_equal(found["light"], np.float32([[1, 2, 3], [0, 0, 4.5]]))
+    found = read_conditions(frames("pl_pos", [1, 2, 3], [0, 0, 4.5]), LIT, PATH)
+    assert found is not None and list(found) == ["light"]
+    np.testing.assert_array_equal(found["light"], np.float32([[1, 2, 3], [0, 0, 4.5]]))
+    found = read_conditions(frames("light_direction", [0, 3, 4], [0, 0, 0.1]), LIT, PATH)
+    assert found is not None  # lamps far away
+    np.testing.assert_allclose(found["light"], [[0, 600, 800], [0, 0, 1000]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -19,22 +19,25 @@ class ColorInputs(NamedTuple):
     relightable: bool = False
     appearance_width: int = 0
     """Numbers of the code of each image; 0: there are no codes."""
+    shadow_hints: bool = False
+    """Whether it is known how much of the light arrives."""
 
     @property
     def width(self) -> int:
         """Numbers in all."""
         num_directions = int(self.use_viewdirs) + int(self.relightable)
         encoded = encoding_width(3, self.direction_frequencies)
-        return num_directions * encoded + self.appearance_width
+        return num_directions * encoded + self.appearance_width + int(self.shadow_hints)
 
     def __call__(self, viewdirs: tf.Tensor, conditions: Conditions | None) -> tf.Tensor:
         """These numbers, [M, width].
 
-        Of a light only the direction counts in which it is, seen from the middle of the scene.
+        Of a light only the direction counts in which it is.
 
         Args:
           viewdirs: [M, 3], unit vectors in world axes.
-          conditions: of each row; "light" [M, 3] in world coordinates, "appearance" [M, A].
+          conditions: of each row; "light" [M, 3], from the middle of the scene, or from where the
+            light is looked for; "lit" [M], the share of it that arrives; "appearance" [M, A].
         """
         inputs = []
         if self.use_viewdirs:
@@ -42,6 +45,8 @@ class ColorInputs(NamedTuple):
         if self.relightable:
             light = tf.math.l2_normalize(condition_of(conditions, "light"), -1)
             inputs.append(positional_encoding(light, self.direction_frequencies))
+        if self.shadow_hints:
+            inputs.append(condition_of(conditions, "lit")[:, tf.newaxis])
         if self.appearance_width:
             inputs.append(condition_of(conditions, "appearance"))
         return inputs[0] if len(inputs) == 1 else tf.concat(inputs, -1)

@@ -61,6 +61,8 @@ class Field(keras.Model):
 
     colors_rays = False
     """Whether `color` is for the composited features of rays; else it is for those of samples."""
+    has_shadow_hints = False
+    """Whether colours depend on the condition "lit" [M], the share of the light that arrives."""
 
     def call(
         self,

@@ -36,6 +36,7 @@ class RadianceField(Field):
       mixed_precision: hidden layers compute in bfloat16; the encoding and the outputs never do.
       relightable: whether colours depend on the condition "light".
       appearance_width: numbers of the condition "appearance", that colours depend on; 0: none.
+      shadow_hints: whether colours depend on the condition "lit", the share of light that arrives.
       deformation: how points move with the condition "time"; None: they stand still.
 
     Example:
@@ -59,6 +60,7 @@ class RadianceField(Field):
         mixed_precision: bool = False,
         relightable: bool = False,
         appearance_width: int = 0,
+        shadow_hints: bool = False,
         deformation: Deformation | None = None,
         name: str | None = None,
     ):
@@ -75,12 +77,14 @@ class RadianceField(Field):
             "mixed_precision": mixed_precision,
             "relightable": relightable,
             "appearance_width": appearance_width,
+            "shadow_hints": shadow_hints,
         }
         self.skip_layer = skip_layer
         self.position_frequencies = position_frequencies
         self.use_viewdirs = use_viewdirs
+        self.has_shadow_hints = shadow_hints
         self._color_inputs = ColorInputs(
-            direction_frequencies, use_viewdirs, relightable, appearance_width
+            direction_frequencies, use_viewdirs, relightable, appearance_width, shadow_hints
         )
 
         hidden_dtype = "mixed_bfloat16" if mixed_precision else "float32"
@@ -205,6 +209,7 @@ def make_field(config: Config, step: int, name: str) -> RadianceField:
         network.mixed_precision,
         config.scene.relightable,
         network.appearance_width,
+        network.shadow_hints,
         _make_deformation(config),
         name=name,
     )

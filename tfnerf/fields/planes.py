@@ -57,6 +57,7 @@ class Planes(Field):
       use_viewdirs: whether colours depend on the view direction.
       relightable: whether colours depend on the condition "light".
       appearance_width: numbers of the condition "appearance", that colours depend on; 0: none.
+      shadow_hints: whether colours depend on the condition "lit", the share of light that arrives.
       num_times: T, moments that lines have, evenly spaced over the condition "time" from 0 to 1;
         1: nothing moves, and there is no such condition.
 
@@ -79,6 +80,7 @@ class Planes(Field):
         use_viewdirs: bool = True,
         relightable: bool = False,
         appearance_width: int = 0,
+        shadow_hints: bool = False,
         num_times: int = 1,
         name: str | None = None,
     ):
@@ -92,13 +94,15 @@ class Planes(Field):
             "use_viewdirs": use_viewdirs,
             "relightable": relightable,
             "appearance_width": appearance_width,
+            "shadow_hints": shadow_hints,
             "num_times": num_times,
         }
         self.resolution = resolution
         self.num_times = num_times
         self.density_components = tuple(density_components)
+        self.has_shadow_hints = shadow_hints
         self._color_inputs = ColorInputs(
-            direction_frequencies, use_viewdirs, relightable, appearance_width
+            direction_frequencies, use_viewdirs, relightable, appearance_width, shadow_hints
         )
         self._channels = [sum(pair) for pair in zip(density_components, color_components)]
         # Six variables: a part of a larger one would have a gradient of the size of the whole.
@@ -381,6 +385,7 @@ def make_field(config: Config, step: int, name: str) -> Planes:
         network.use_viewdirs,
         config.scene.relightable,
         network.appearance_width,
+        network.shadow_hints,
         1 if config.scene.time_model == "none" else network.time_resolution,
         name=name,
     )

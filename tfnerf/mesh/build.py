@@ -110,9 +110,10 @@ def _colored(
         vertices = renderer.warp.unwarp_points(np.minimum(vertices, [np.inf, np.inf, farthest]))
         faces = faces[:, ::-1]  # NDC look into a mirror: z grows with the distance
     normals = trimesh.Trimesh(vertices, faces, process=False).vertex_normals
-    field = renderer.model.final
     color = _compiled(
-        lambda points, viewdirs: field.radiance(points, viewdirs, _of_all(points, conditions)).rgb
+        lambda points, viewdirs: (
+            renderer.radiance(points, viewdirs, _of_all(points, conditions)).rgb
+        )
     )
     colors = _chunked(color)(surface.vertices, -normals)
     to_world = scene.scene_to_world

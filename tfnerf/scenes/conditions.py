@@ -20,6 +20,8 @@ KEYS = ("time", "pl_pos", "light_direction")
 """Of frames, that say conditions."""
 _LIGHT_KEYS = KEYS[1:]
 _ENABLED_BY = {"time": "--time_model=deform", "light": "--relightable"}
+_FAR_AWAY = 1000.0
+"""Scene units to a light of which the direction is all that is known."""
 _SHORTEST_LIGHT = 1e-3
 """Scene units; what is nearer to the middle of the scene is nowhere."""
 
@@ -97,7 +99,10 @@ def _light_of(frame: Mapping[str, Any], path: Path) -> list[float]:
             f"{path}: {frame['file_path']}: {key} is {light!r:.60}, expected three numbers that "
             "are not all 0, as in other frames"
         )
-    return [float(number) for number in light]
+    row = np.array(light, float)
+    if key == "light_direction":
+        row *= _FAR_AWAY / np.linalg.norm(row)
+    return row.tolist()
 
 
 def _is_number(value: Any) -> bool:

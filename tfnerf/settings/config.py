@@ -32,6 +32,8 @@ class Config:
             object.__setattr__(self, "rendering", resolved)
         if self.network.field == "planes" and self.rendering.sampler == "hierarchical":
             raise UserError("--sampler=hierarchical: --field=planes needs --sampler=grid")
+        if self.network.shadow_hints and not self.scene.relightable:
+            raise UserError("--shadow_hints: needs --relightable")
         needs_viewdirs = self.scene.relightable or self.network.appearance_width
         if needs_viewdirs and not self.network.use_viewdirs and self.network.field == "mlp":
             flag = "--relightable" if self.scene.relightable else "--appearance_width"

@@ -91,6 +91,12 @@ class NetworkSettings(Checked):
     time_resolution: int = flag(
         9, "Moments that the planes have, linear between.", at_least=3, only_for=_MOVING_PLANES
     )
+    shadow_hints: bool = flag(
+        False,
+        "Colours know how much of the light the grid lets through to what is seen, so that shadows "
+        "are sharp under lights that were never photographed; with --relightable.",
+        only_for={"sampler": ("grid",)},
+    )
     appearance_width: int = flag(
         0,
         "Numbers of a code for each training image, that its colours depend on: for exposure and "

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+_BEFORE_SURFACE = 0.25
+
 
 class Composite(NamedTuple):
     """What a ray sees. N rays, S samples."""
@@ -62,6 +64,16 @@ def sample_weights(densities: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     # 1e-10 keeps the gradient of the product finite behind an opaque sample.
     transmittance = tf.math.cumprod(1 - alpha + 1e-10, -1, exclusive=True)
     return alpha * transmittance
+
+
+def surface_depth(densities: tf.Tensor, depths: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """The depth [N] of the sample before which a quarter of what a ray sees lies.
+
+    Surfaces are soft, and light enters them: the mean depth is inside. Arguments of `composite`.
+    """
+    passed = tf.cumsum(sample_weights(densities, lengths), -1)
+    index = tf.reduce_sum(tf.cast(passed < _BEFORE_SURFACE * passed[:, -1:], tf.int32), -1)
+    return tf.gather(depths, index, batch_dims=1)
 
 
 def sample_effects(colors: tf.Tensor, weights: tf.Tensor, background: float) -> tf.Tensor:

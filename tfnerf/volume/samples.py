@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfnerf.fields.field import Conditions, Field
 from tfnerf.geometry.cameras import Rays
-from tfnerf.volume.compositing import Composite, composite
+from tfnerf.volume.compositing import Composite, composite, surface_depth
 
 
 class Draws(NamedTuple):
@@ -61,8 +62,16 @@ class Rendering(NamedTuple):
         return self._replace(final=self.final.on_white(), samples=samples)
 
 
+Shading = Callable[[tf.Tensor, Conditions | None], Conditions]
+"""Of points [M, 3] and their conditions to these with what colours have to know beside them."""
+
+
 def render_samples(
-    field: Field, rays: Rays, samples: Samples, density_noise: tf.Tensor | None = None
+    field: Field,
+    rays: Rays,
+    samples: Samples,
+    density_noise: tf.Tensor | None = None,
+    shading: Shading | None = None,
 ) -> Composite:
     """Evaluates a field at samples of rays and composites them.
 
@@ -71,6 +80,8 @@ def render_samples(
       rays: N of them, in the coordinates of the field.
       samples: S on each ray.
       density_noise: [N, S], added to densities before their activation.
+      shading: of one point of each ray, where it meets a surface; None: colours know no more than
+        the conditions of rays.
 
     Returns:
       What is seen before a black background.
@@ -82,16 +93,17 @@ def render_samples(
     density, features = field(
         at_samples.take(rays.at(samples.depths)), conditions, density_noise=noise
     )
+    densities = at_samples.put(density)
+    lengths = samples.intervals * tf.norm(rays.directions, axis=-1, keepdims=True)
+    if shading is not None:
+        ends = rays.at(surface_depth(densities, samples.depths, lengths)[:, tf.newaxis])[:, 0]
+        rays = rays._replace(conditions=shading(tf.stop_gradient(ends), rays.conditions))
+        conditions = at_samples.of_rays(rays.conditions)
     if field.colors_rays:
         values = features
     else:
         values = field.color(features, at_samples.of_ray(rays.viewdirs), conditions)
-    seen = composite(
-        at_samples.put(values),
-        at_samples.put(density),
-        samples.depths,
-        samples.intervals * tf.norm(rays.directions, axis=-1, keepdims=True),
-    )
+    seen = composite(at_samples.put(values), densities, samples.depths, lengths)
     if field.colors_rays:
         color = field.color(seen.rgb, rays.viewdirs, rays.conditions)
         seen = seen._replace(rgb=seen.opacity[:, tf.newaxis] * color)

@@ -15,6 +15,7 @@ from tfnerf.settings import RenderSettings
 from tfnerf.volume.compositing import Composite, sample_effects, sample_weights
 from tfnerf.volume.samplers import Sampler, make_sampler
 from tfnerf.volume.samples import Draws, Rendering, Samples, render_samples
+from tfnerf.volume.shadows import lit_by
 
 _LITTLE = 0.5
 """Opacity up to which a ray has no depth."""
@@ -95,7 +96,8 @@ class SceneRenderer:
     def _render_live(self, rays: Rays, draws: Draws) -> Rendering:
         """What rays in the coordinates of the networks see before black."""
         samples = self.sampler(rays, draws)
-        final = render_samples(self.model.final, rays, samples, draws.density_noise)
+        shading = self._lit if self.model.has_shadow_hints else None
+        final = render_samples(self.model.final, rays, samples, draws.density_noise, shading)
         return Rendering(final, samples, tf.shape(rays.origins)[0])
 
     def effects(self, rays: Rays, samples: Samples) -> tf.Tensor:
@@ -107,7 +109,7 @@ class SceneRenderer:
         """
         shape = tf.shape(samples.depths)
         of_rays = rays.repeated(shape[1])
-        seen = self.model.final.radiance(
+        seen = self.radiance(
             tf.reshape(rays.at(samples.depths), [-1, 3]), of_rays.viewdirs, of_rays.conditions
         )
         lengths = samples.intervals * tf.norm(rays.directions, axis=-1, keepdims=True)
@@ -131,7 +133,20 @@ class SceneRenderer:
           Colours and densities, the latter per unit of the coordinates of the networks.
         """
         warped = points if self.warp is None else self.warp.warp_points(points)
-        return self.model.final.radiance(warped, viewdirs, conditions)
+        return self.radiance(warped, viewdirs, conditions)
+
+    def radiance(
+        self, points: tf.Tensor, viewdirs: tf.Tensor, conditions: Conditions | None = None
+    ) -> Radiance:
+        """As `query`, of points in the coordinates of the networks."""
+        if self.model.has_shadow_hints:
+            conditions = self._lit(points, conditions)
+        return self.model.final.radiance(points, viewdirs, conditions)
+
+    def _lit(self, points: tf.Tensor, conditions: Conditions | None) -> Conditions:
+        """Conditions of points [M, 3] with the light as it is from there."""
+        assert self.model.grid is not None
+        return lit_by(self.model.grid, points, conditions)
 
     @property
     def fingerprint(self) -> str:
