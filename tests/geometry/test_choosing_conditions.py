@@ -10,7 +10,7 @@ from tfnerf.geometry.conditions import Condition, choose
 
 TIME = Condition.of("time", np.float32([0.2, 0.9, 0.4]))
 LIGHT = Condition.of("light", np.float32([[0, 0, 4], [5, 0, 0]]))
-LOOK = Condition((2,), 0, 2, 2, {"a.jpg": [0.0, 1.0], "b.jpg": [1.0, 0.0]})
+LOOK = Condition((2,), 0, 2, 2, {"a": [0.0, 1.0], "b": [1.0, 0.0]})
 
 
 def chosen(conditions: dict[str, Condition], num_frames: int = 3, **texts: str) -> dict:
@@ -42,7 +42,8 @@ def test_appearances() -> None:
     assert chosen({"appearance": LOOK}, 1) == {"appearance": [[0.5, 0.5]]}
     assert chosen({"appearance": LOOK}, 1, appearance="mean") == {"appearance": [[0.5, 0.5]]}
     assert chosen({"appearance": LOOK}, 2, appearance="b.jpg") == {"appearance": [[1, 0], [1, 0]]}
-    blend = chosen({"appearance": LOOK}, 1, appearance="a.jpg:b.jpg:0.25")
+    assert chosen({"appearance": LOOK}, 1, appearance="b") == {"appearance": [[1, 0]]}
+    blend = chosen({"appearance": LOOK}, 1, appearance="a:b.jpg:0.25")
     assert blend == {"appearance": [[0.25, 0.75]]}
 
 

@@ -192,7 +192,11 @@ FIELDS_ON_A_GRID = {
     ),
     "mlp": small_config(**ON_A_GRID),
     "planes under conditions": small_planes_config(
-        **CONDITIONED, time_resolution=3, grid_times=2, time_smoothness_weight=0.1
+        **CONDITIONED,
+        shadow_hints=True,
+        time_resolution=3,
+        grid_times=2,
+        time_smoothness_weight=0.1,
     ),
     "mlp under conditions": small_config(**ON_A_GRID, **CONDITIONED, grid_times=2),
 }

@@ -94,7 +94,8 @@ def evaluate_split(
     views = scene.splits.get(split)
     if views is None or not len(views):
         raise UserError(f"--split={split}: {scene.name} has no such views")
-    _warn_of_unknown_views(scene, views)
+    if run.config.depends_on_conditions:
+        _warn_of_unknown_views(run.scene_without_images(), views)
     folder = run.folder.eval / split
     for part in ("", "depth", "error", *([WORLD_DEPTH] if world_depth else [])):
         make_folder(folder / part)

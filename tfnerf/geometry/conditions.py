@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -159,29 +160,36 @@ def _choose_light(text: str, condition: Condition, num_frames: int) -> np.ndarra
 
 def _choose_appearance(text: str, condition: Condition, num_frames: int) -> np.ndarray:
     named = condition.named or {}
-    codes = {name: np.array(code) for name, code in named.items()}
     if text == _MEAN:
-        code = np.mean(list(codes.values()), axis=0)
-    elif text in codes:
-        code = codes[text]
+        code = np.mean(list(named.values()), axis=0)
     else:
-        first, second, weight = _blend(text, codes, condition)
-        code = (1 - weight) * first + weight * second
+        code = _named_code(text, named)
+        if code is None:
+            code = _blend(text, named)
+    if code is None:
+        raise UserError(f"--appearance={text}: expected {_expected('appearance', condition)}")
     return np.tile(code, [num_frames, 1])
 
 
-def _blend(
-    text: str, codes: Mapping[str, np.ndarray], condition: Condition
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Of a:b:weight: both codes, and the share of the second."""
+def _named_code(name: str, named: Mapping[str, list[float]]) -> np.ndarray | None:
+    """The code of an image, with the suffix of its file or without; None if there is none."""
+    code = named.get(name, named.get(PurePath(name).stem))
+    return None if code is None else np.array(code)
+
+
+def _blend(text: str, named: Mapping[str, list[float]]) -> np.ndarray | None:
+    """The code of a:b:weight, between those of two images; None if that is not what it says."""
     parts = text.split(":")
+    if len(parts) != 3:
+        return None
+    first, second = _named_code(parts[0], named), _named_code(parts[1], named)
     try:
-        first, second, weight = codes[parts[0]], codes[parts[1]], float(parts[2])
-        if len(parts) == 3 and 0 <= weight <= 1:
-            return first, second, weight
-    except (LookupError, ValueError):
-        pass
-    raise UserError(f"--appearance={text}: expected {_expected('appearance', condition)}")
+        weight = float(parts[2])
+    except ValueError:
+        return None
+    if first is None or second is None or not 0 <= weight <= 1:
+        return None
+    return (1 - weight) * first + weight * second
 
 
 def _numbers(name: str, text: str, condition: Condition) -> np.ndarray:
