@@ -30,6 +30,15 @@ VIEW = {
 }
 
 
+def rays_of(served: Served) -> dict[str, np.ndarray]:
+    """Under what the scene depends on."""
+    return {**RAYS, **served.rows(7)}
+
+
+def view_of(served: Served) -> dict[str, np.ndarray]:
+    return {**VIEW, **served.rows(2)}
+
+
 def request_of(served: Served, inputs: dict[str, Any], signature: str = "", **spec: Any) -> Any:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = spec.pop("name", served.model)
@@ -55,12 +64,12 @@ def refused(served: Served, request: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as caught:
         served.prediction.Predict(request, timeout=60)
     # And the next good request is answered.
-    assert outputs_of(predict(served, RAYS))["rgb"].shape == (7, 3)
+    assert outputs_of(predict(served, rays_of(served)))["rgb"].shape == (7, 3)
     return caught.value.code(), caught.value.details()
 
 
 def test_rays_are_rendered(served: Served) -> None:
-    response = predict(served, RAYS)
+    response = predict(served, rays_of(served))
     outputs = outputs_of(response)
     shapes = {name: value.shape for name, value in outputs.items()}
     assert shapes == {
@@ -74,41 +83,43 @@ def test_rays_are_rendered(served: Served) -> None:
     assert response.model_spec.name == served.model
     assert response.model_spec.version.value >= 1
     assert response.model_spec.signature_name == "serving_default"
-    again = outputs_of(predict(served, RAYS, "serving_default"))
+    again = outputs_of(predict(served, rays_of(served), "serving_default"))
     np.testing.assert_array_equal(again["rgb"], outputs["rgb"])
 
 
 def test_both_encodings_of_inputs_are_read(served: Served) -> None:
     request = request_of(served, {})
-    for name, value in RAYS.items():
+    for name, value in rays_of(served).items():
         proto = request.inputs[name]
         proto.dtype = tf.float32.as_datatype_enum
         proto.tensor_shape.CopyFrom(tf.TensorShape(value.shape).as_proto())
         proto.float_val.extend(value.ravel().tolist())
     found = outputs_of(served.prediction.Predict(request, timeout=60))
-    np.testing.assert_allclose(found["rgb"], outputs_of(predict(served, RAYS))["rgb"], atol=1e-6)
+    np.testing.assert_allclose(
+        found["rgb"], outputs_of(predict(served, rays_of(served)))["rgb"], atol=1e-6
+    )
 
 
 def test_many_rays_and_none_are_answered(served: Served) -> None:
-    many = {name: np.tile(value, [7_000, 1]) for name, value in RAYS.items()}
+    many = {name: np.concatenate([value] * 7_000) for name, value in rays_of(served).items()}
     found = outputs_of(predict(served, many))
-    alone = outputs_of(predict(served, RAYS))
+    alone = outputs_of(predict(served, rays_of(served)))
     for name, value in alone.items():
         last = found[name][-7:]
         np.testing.assert_allclose(last, value, atol=2e-3)
-    empty = {name: value[:0] for name, value in RAYS.items()}
+    empty = {name: value[:0] for name, value in rays_of(served).items()}
     assert outputs_of(predict(served, empty))["rgb"].shape == (0, 3)
 
 
 def test_views_are_pictures(served: Served) -> None:
-    outputs = outputs_of(predict(served, VIEW, "render_view"))
+    outputs = outputs_of(predict(served, view_of(served), "render_view"))
     for height, width, image, depth in zip((6, 9), (8, 5), outputs["image"], outputs["depth"]):
         assert imageio.imread(io.BytesIO(image)).shape == (height, width, 3)
         assert imageio.imread(io.BytesIO(depth)).dtype == np.uint16
 
 
 def test_points_and_the_scene_can_be_asked_for(served: Served) -> None:
-    points = {"points": RAYS["origins"], "viewdirs": RAYS["directions"]}
+    points = {"points": RAYS["origins"], "viewdirs": RAYS["directions"], **served.rows(7)}
     outputs = outputs_of(predict(served, points, "query_points"))
     assert outputs["rgb"].shape == (7, 3) and (outputs["density"] >= 0).all()
     texts = outputs_of(predict(served, {"index": np.int32([0, 1])}, "describe_scene"))["scene"]
@@ -118,15 +129,15 @@ def test_points_and_the_scene_can_be_asked_for(served: Served) -> None:
 
 
 def test_an_output_filter_is_obeyed(served: Served) -> None:
-    request = request_of(served, RAYS)
+    request = request_of(served, rays_of(served))
     request.output_filter.extend(["depth"])
     response = served.prediction.Predict(request, timeout=60)
     assert set(response.outputs) == {"depth"}
 
 
 def test_versions_can_be_named(served: Served) -> None:
-    newest = predict(served, RAYS).model_spec.version.value
-    assert predict(served, RAYS, version=newest).model_spec.version.value == newest
+    newest = predict(served, rays_of(served)).model_spec.version.value
+    assert predict(served, rays_of(served), version=newest).model_spec.version.value == newest
 
 
 @pytest.mark.parametrize(
@@ -147,7 +158,7 @@ def test_versions_can_be_named(served: Served) -> None:
 def test_what_is_not_served_is_refused(
     served: Served, spec: dict[str, Any], code: str, message: str
 ) -> None:
-    found, text = refused(served, request_of(served, RAYS, **spec))
+    found, text = refused(served, request_of(served, rays_of(served), **spec))
     assert found.name == code
     assert message.replace("MODEL", served.model) in text
 
@@ -155,14 +166,15 @@ def test_what_is_not_served_is_refused(
 def test_inputs_that_do_not_fit_are_refused(served: Served) -> None:
     code, text = refused(served, request_of(served, {"origins": RAYS["origins"]}))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert "input size does not match signature: 1!=2" in text
-    assert "Missing but required: {directions}." in text
+    missing = ",".join(sorted({"directions", *served.conditions}))
+    assert f"input size does not match signature: 1!={2 + len(served.conditions)}" in text
+    assert f"Missing but required: {{{missing}}}." in text
 
-    extra = {**RAYS, "colour": np.float32([1])}
+    extra = {**rays_of(served), "colour": np.float32([1])}
     code, text = refused(served, request_of(served, extra))
     assert code is grpc.StatusCode.INVALID_ARGUMENT and "Sent extra: {colour}." in text
 
-    request = request_of(served, RAYS)
+    request = request_of(served, rays_of(served))
     request.output_filter.extend(["smell"])
     code, text = refused(served, request)
     assert code is grpc.StatusCode.INVALID_ARGUMENT and "smell" in text
@@ -182,7 +194,7 @@ def test_inputs_that_do_not_fit_are_refused(served: Served) -> None:
     ],
 )
 def test_wrong_types_and_shapes_are_refused(served: Served, change: dict[str, Any]) -> None:
-    code, _ = refused(served, request_of(served, {**RAYS, **change}))
+    code, _ = refused(served, request_of(served, {**rays_of(served), **change}))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -194,7 +206,7 @@ def test_sizes_that_lie_are_refused(served: Served) -> None:
         ([7, -3], b"short"),
         ([1 << 31, 1 << 31], b"short"),
     ):
-        request = request_of(served, RAYS)
+        request = request_of(served, rays_of(served))
         proto = request.inputs["origins"]
         proto.ClearField("tensor_shape")
         for size in shape:
@@ -207,7 +219,7 @@ def test_sizes_that_lie_are_refused(served: Served) -> None:
 @pytest.mark.parametrize("change", [{"height": [0, 4]}, {"width": [-1, 4]}, {"focal": [0, 1]}])
 def test_pictures_that_cannot_be_are_refused(served: Served, change: dict[str, Any]) -> None:
     changed = {name: np.array(value, VIEW[name].dtype) for name, value in change.items()}
-    code, text = refused(served, request_of(served, {**VIEW, **changed}, "render_view"))
+    code, text = refused(served, request_of(served, {**view_of(served), **changed}, "render_view"))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "expected height, width and focal above 0" in text
 
@@ -215,8 +227,24 @@ def test_pictures_that_cannot_be_are_refused(served: Served, change: dict[str, A
 @pytest.mark.parametrize("change", [{"height": [4]}, {"focal": [9, 9, 9]}])
 def test_pictures_with_numbers_missing_are_refused(served: Served, change: dict[str, Any]) -> None:
     changed = {name: np.array(value, VIEW[name].dtype) for name, value in change.items()}
-    code, _ = refused(served, request_of(served, {**VIEW, **changed}, "render_view"))
+    code, _ = refused(served, request_of(served, {**view_of(served), **changed}, "render_view"))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_conditions_that_were_not_trained_are_refused(served: Served) -> None:
+    for name, row in served.conditions.items():
+        for factor in (1e6, np.nan):
+            rows = np.repeat(factor * (row + 1)[np.newaxis], 7, axis=0).astype(np.float32)
+            code, text = refused(served, request_of(served, {**rays_of(served), name: rows}))
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert f"{name}: expected a " in text
+        without = {key: value for key, value in rays_of(served).items() if key != name}
+        code, text = refused(served, request_of(served, without))
+        assert code is grpc.StatusCode.INVALID_ARGUMENT and name in text
+    wrong = {name: np.zeros([7, 9], np.float32) for name in served.conditions}
+    if wrong:
+        code, _ = refused(served, request_of(served, {**RAYS, **wrong}))
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_descriptions_are_bounded(served: Served) -> None:
@@ -228,7 +256,7 @@ def test_descriptions_are_bounded(served: Served) -> None:
 
 
 def test_a_long_name_is_refused_like_any_other(served: Served) -> None:
-    code, _ = refused(served, request_of(served, RAYS, name=20_000 * "x"))
+    code, _ = refused(served, request_of(served, rays_of(served), name=20_000 * "x"))
     assert code is grpc.StatusCode.NOT_FOUND
 
 
@@ -287,19 +315,19 @@ def test_garbage_is_refused(served: Served) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         call(b"\xff\xfe garbage", timeout=60)
     assert caught.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
-    assert outputs_of(predict(served, RAYS))["rgb"].shape == (7, 3)
+    assert outputs_of(predict(served, rays_of(served)))["rgb"].shape == (7, 3)
 
 
 def test_an_independent_client_gets_the_same_answers(served: Served) -> None:
     from ovmsclient import make_grpc_client
 
     client = make_grpc_client(served.address)
-    version = predict(served, RAYS).model_spec.version.value
-    found = client.predict(RAYS, served.model, version, timeout=60)
-    expected = outputs_of(predict(served, RAYS))
+    version = predict(served, rays_of(served)).model_spec.version.value
+    found = client.predict(rays_of(served), served.model, version, timeout=60)
+    expected = outputs_of(predict(served, rays_of(served)))
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-6)
     status = client.get_model_status(served.model, version, timeout=60)
     assert status[version]["state"] == "AVAILABLE"
     metadata = client.get_model_metadata(served.model, version, timeout=60)
-    assert set(metadata["inputs"]) == set(RAYS)
+    assert set(metadata["inputs"]) == {*RAYS, *served.conditions}
