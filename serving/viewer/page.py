@@ -54,6 +54,7 @@ class ScenePage:
         self._client = client
         self._name = name
         self._browsers: dict[int, _Browser] = {}
+        client.describe()  # or fail before anything is served
         check_free(host, port)
         with _own_pages_only(), contextlib.redirect_stdout(io.StringIO()):  # a table of addresses
             self.server = _Server(host, port, label=name, verbose=False)

@@ -74,9 +74,6 @@ def test_from_frames_to_served_pictures(tmp_path: Path) -> None:
     refused = run_all(
         [
             ("tfnerf.render", under),
-            ("tfnerf.render", [*on_run, "--time=0.5"]),
-            ("tfnerf.render", [*under, "--time=1.0"]),
-            ("tfnerf.render", [*under, "--time=0.5", "--appearance=r_9.png"]),
             ("tfnerf.mesh", under),
             ("tfnerf.render", [f"--run_dir={runs / 'still'}", "--time=0.5"]),
         ],
@@ -86,9 +83,6 @@ def test_from_frames_to_served_pictures(tmp_path: Path) -> None:
         refused,
         (
             "--time: not given, expected a time from 0.2 to 0.8",
-            "--light: not given, expected x,y,z, 2.5 to 10 from the middle of the scene, or orbit",
-            "--time=1.0: expected a time from 0.2 to 0.8",
-            "--appearance=r_9.png: expected the name of an image that was trained on",
             "--time: not given, expected a time from 0.2 to 0.8",
             "--time=0.5: the scene was trained without",
         ),

@@ -25,6 +25,8 @@ from tfnerf.scenes import Scene
 from tfnerf.settings import Config
 
 NETWORK = {"net_depth": 3, "net_width": 32, "position_frequencies": 3, "white_background": True}
+NUM_LIGHT_INPUTS = 15
+"""Its direction in two frequencies."""
 UNDER_CONDITIONS = {
     "time_model": "deform",
     "deformation_depth": 1,
@@ -40,11 +42,13 @@ def export_of(scene: Scene, config: Config, folder: Path, model_base_path: Path)
     model = make_model(config)
     model.set_weights([3 * weight for weight in model.get_weights()])
     for field in model.fields:
-        field.density.bias.assign([-55.0])
+        field.density.bias.assign([-20.0])
         if field.deformation is not None:
             field.deformation.hidden[0].kernel.assign([[0.0], [0], [0], [1]])
-            field.deformation.offset.kernel.assign([[0.9, 0.4, 0]])
-            field.view.kernel.assign(3 * field.view.kernel)
+            field.deformation.offset.kernel.assign([[0.5, 0.3, 0]])
+            of_others, of_light = np.split(field.view.kernel.numpy(), [-NUM_LIGHT_INPUTS])
+            field.view.kernel.assign(np.concatenate([of_others / 6, 4 * of_light]))
+            field.rgb.kernel.assign(field.rgb.kernel / 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tfnerf.runs.trained.load_scene", lambda *_: scene)
         export(TrainedRun.load(str(make_run(folder, config, model))), model_base_path, "patches")
@@ -160,7 +164,8 @@ def test_the_page_shows_time_and_light_plays_and_follows_the_version(
     # A version that stands still, with another near and far, takes its place.
     still = dataclasses.replace(small_scene(), near=1.0, far=9.0)
     export_of(still, small_config(**NETWORK), tmp_path / "still", base_path)
-    wait_until(lambda: any(status.version == 2 for status in client.status()))
+    shown._controls._handles["Time"].value = 0.5
+    wait_until(lambda: client.status()[0][:2] == (2, "AVAILABLE"))
     press(browser, "Time", Keys.HOME)
     wait_until(lambda: "version 2" in browser.text() and "Time" not in browser.text())
     assert (shown._scene["near"], shown._scene["far"]) == (1.0, 9.0)

@@ -185,6 +185,7 @@ ON_A_GRID = {
     "num_coarse_samples": 64,
     "num_fine_samples": 128,
     "refine_steps": "6,12",
+    "grid_resolution": 16,
 }
 FIELDS_ON_A_GRID = {
     "planes": small_planes_config(
