@@ -22,7 +22,7 @@ from tfnerf.scenes import load_scene
 from tfnerf.settings import Dataset, SceneSettings
 
 pytestmark = pytest.mark.slow
-NUM_MUTATIONS = 700
+NUM_MUTATIONS = 500
 """Of each kind of file; there are three."""
 MOST_MEGABYTES = 1000
 SIZE = 12, 16
