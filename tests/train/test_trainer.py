@@ -185,7 +185,7 @@ ON_A_GRID = {
     "num_coarse_samples": 64,
     "num_fine_samples": 128,
     "refine_steps": "6,12",
-    "grid_resolution": 16,
+    "grid_resolution": 48,
 }
 FIELDS_ON_A_GRID = {
     "planes": small_planes_config(
@@ -254,7 +254,7 @@ def test_two_devices_train_on_a_grid_like_one(field: str) -> None:
             assert np.isclose(a.numpy(), b.numpy(), atol=3e-2).mean() > 0.99
         else:
             np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-3)
-    rtol = 0.1 if config.scene.time_model == "deform" else 1e-2
+    rtol = 5e-2 if config.scene.time_model == "deform" else 1e-2
     assert_close(one.run(1), two.run(1), rtol)
 
 
