@@ -134,11 +134,7 @@ def _evaluate(
             image = renderer(camera, 0, progress)
             truth = true_colors(scene, views, index)
             quality = measure_view(views, index, image, truth, lpips, right_half_only=right_halves)
-            _write_pictures(folder, quality.name, scene, image, truth)
-            if world_depth:
-                path = folder / WORLD_DEPTH / quality.name
-                depths = image.scene_depth * scene.world_scale
-                write_depth(path, depths, scene.world_depth_per_level)
+            _write_pictures(folder, quality.name, scene, image, truth, world_depth)
             results[quality.name] = _flat(quality)
             done = {"fingerprint": identity, "views": list(results.values())}
             write_file(folder / _UNFINISHED, to_json(done))
@@ -224,12 +220,18 @@ def _files(folder: Path, name: str, world_depth: bool) -> list[Path]:
     return [*_pictures(folder, name), *numbers]
 
 
-def _write_pictures(folder: Path, name: str, scene: Scene, image: Image, truth: np.ndarray) -> None:
+def _write_pictures(
+    folder: Path, name: str, scene: Scene, image: Image, truth: np.ndarray, world_depth: bool
+) -> None:
+    """Those of a view, and its depths as numbers where these are wanted."""
     colors, depth, error = _pictures(folder, name)
     write_png(colors, truncated_to_8bit(image.rgb))
     depths = opaque_depth(image.depth, image.opacity, scene.far)
     write_png(depth, color_depth(depths, scene.near, scene.far))
     write_png(error, color_map(color_error(image, truth) / _MAX_ERROR, "inferno"))
+    if world_depth:
+        in_world = image.scene_depth * scene.world_scale
+        write_depth(folder / WORLD_DEPTH / name, in_world, scene.world_depth_per_level)
 
 
 def _flat(quality: ViewQuality) -> dict[str, Any]:

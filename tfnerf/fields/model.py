@@ -57,11 +57,6 @@ class NeRF(keras.Model):
         """The network that final colours come from."""
         return self.coarse if self.fine is None else self.fine
 
-    @property
-    def has_shadow_hints(self) -> bool:
-        """Whether colours depend on how much light arrives."""
-        return self.final.has_shadow_hints
-
     def call(
         self, points: tf.Tensor, conditions: Conditions | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:

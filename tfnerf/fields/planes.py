@@ -111,7 +111,7 @@ class Planes(Field):
             for (i, j, _), channels in zip(_PAIRS, self._channels)
         ]
         self.lines = [
-            self._factor(f"line_{'xyz'[k]}", [resolution, num_times, channels])
+            self._line(f"line_{'xyz'[k]}", [resolution, num_times, channels])
             for (_, _, k), channels in zip(_PAIRS, self._channels)
         ]
         is_density = [
@@ -127,15 +127,19 @@ class Planes(Field):
         self.built = True
 
     def _factor(self, name: str, shape: Sequence[int]) -> keras.Variable:
-        """A plane, or a line over all times: it begins the same at all of them."""
+        return self.add_weight(
+            shape=shape, initializer=keras.initializers.RandomNormal(0, _INITIAL_SPREAD), name=name
+        )
+
+    def _line(self, name: str, shape: Sequence[int]) -> keras.Variable:
+        """Over all times [R, T, C]; it begins the same at all of them."""
+        num_places, num_times, channels = shape
         random = keras.initializers.RandomNormal(0, _INITIAL_SPREAD)
 
-        def initial(shape: Sequence[int], dtype: Any = None) -> tf.Tensor:
-            at_first = random([shape[0], 1, shape[2]], dtype)
-            return tf.tile(at_first, [1, shape[1], 1])
+        def same_at_all_times(_: Sequence[int], dtype: Any = None) -> tf.Tensor:
+            return tf.tile(random([num_places, 1, channels], dtype), [1, num_times, 1])
 
-        is_line = name.startswith("line")
-        return self.add_weight(shape=shape, initializer=initial if is_line else random, name=name)
+        return self.add_weight(shape=shape, initializer=same_at_all_times, name=name)
 
     def _decoder(self, num_components: int, width: int) -> list[keras.layers.Dense]:
         """Mixes components, then makes a colour of them and of the view direction."""

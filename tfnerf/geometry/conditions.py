@@ -62,6 +62,13 @@ class Condition(NamedTuple):
         content = {**self._asdict(), "shape": list(self.shape)}
         return {key: value for key, value in content.items() if value is not None}
 
+    def knows(self, rows: np.ndarray) -> np.ndarray:
+        """Which of rows [N, ...] are such as the scene was trained with, [N]; NaN is not."""
+        least, most = self.limits
+        sizes = sizes_of(rows)
+        known: np.ndarray = (sizes >= least) & (sizes <= most)
+        return known
+
     @property
     def limits(self) -> tuple[float, float]:
         """Least and most size of a row, with room for rounding."""
@@ -124,12 +131,10 @@ def _known(name: str, rows: np.ndarray, condition: Condition) -> np.ndarray:
     if rows.shape[1:] != condition.shape:
         found, expected = list(rows.shape[1:]), list(condition.shape)
         raise UserError(f"--{name}: rows of cameras have shape {found}, expected {expected}")
-    least, most = condition.limits
-    sizes = sizes_of(rows)
-    unknown = np.flatnonzero(~((sizes >= least) & (sizes <= most)))
+    unknown = np.flatnonzero(~condition.knows(rows))
     if len(unknown):
         raise UserError(
-            f"--{name}: frame {unknown[0]} has {sizes[unknown[0]]:.4g}; expected "
+            f"--{name}: frame {unknown[0]} has {sizes_of(rows)[unknown[0]]:.4g}; expected "
             f"{_expected(name, condition)}"
         )
     return rows
@@ -198,9 +203,8 @@ def _numbers(name: str, text: str, condition: Condition) -> np.ndarray:
         row = np.array([float(number) for number in text.split(",")])
     except ValueError:
         row = np.array([math.nan])
-    least, most = condition.limits
-    size = float(np.linalg.norm(row)) if condition.shape else float(row[0])
-    if len(row) != math.prod(condition.shape) or not least <= size <= most:
+    rows = row[np.newaxis] if condition.shape else row
+    if len(row) != math.prod(condition.shape) or not condition.knows(rows).all():
         raise UserError(f"--{name}={text}: expected {_expected(name, condition)}")
     return row
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfnerf.errors import UserError
 from tfnerf.geometry.cameras import NDC, Cameras, Rays
-from tfnerf.geometry.conditions import Condition, sizes_of
+from tfnerf.geometry.conditions import Condition
 from tfnerf.geometry.poses import scale_of
 
 _DEPTH_MARGIN = 1.25
@@ -138,9 +138,7 @@ class Scene:
         """Those that show nothing beyond what training views do: no later time, no nearer light."""
         known = np.ones(len(views), bool)
         for name, condition in self.conditions.items():
-            least, most = condition.limits
-            sizes = sizes_of((views.cameras.conditions or {})[name])
-            known &= (sizes >= least) & (sizes <= most)
+            known &= condition.knows((views.cameras.conditions or {})[name])
         return views if known.all() else views.select(np.flatnonzero(known))
 
     @property

@@ -96,7 +96,7 @@ class SceneRenderer:
     def _render_live(self, rays: Rays, draws: Draws) -> Rendering:
         """What rays in the coordinates of the networks see before black."""
         samples = self.sampler(rays, draws)
-        shading = self._lit if self.model.has_shadow_hints else None
+        shading = self._lit if self.model.final.has_shadow_hints else None
         final = render_samples(self.model.final, rays, samples, draws.density_noise, shading)
         return Rendering(final, samples, tf.shape(rays.origins)[0])
 
@@ -139,7 +139,7 @@ class SceneRenderer:
         self, points: tf.Tensor, viewdirs: tf.Tensor, conditions: Conditions | None = None
     ) -> Radiance:
         """As `query`, of points in the coordinates of the networks."""
-        if self.model.has_shadow_hints:
+        if self.model.final.has_shadow_hints:
             conditions = self._lit(points, conditions)
         return self.model.final.radiance(points, viewdirs, conditions)
 
