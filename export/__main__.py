@@ -53,8 +53,9 @@ def main() -> None:
     from tfnerf.runs.trained import TrainedRun
 
     model_base_path = Path(_MODEL_BASE_PATH.value).absolute()
+    run = TrainedRun.load(**run_arguments())
     exported = export(
-        TrainedRun.load(**run_arguments()),
+        run,
         model_base_path,
         _MODEL_NAME.value or model_base_path.name,
         version=_VERSION.value,
@@ -66,11 +67,14 @@ def main() -> None:
         _log.info("%s", exported.path)
     else:
         _log.info(
-            "%s: PSNR %.2f dB, %+.2f dB against the run (on some %s pixels)",
+            "%s: PSNR %.2f dB, %+.2f dB against the run (on some %s pixels%s)",
             exported.path,
             exported.psnr,
             exported.psnr - exported.psnr_in_training,
             "held-out" if exported.on_held_out else "training",
+            ", under the mean appearance"
+            if exported.on_held_out and run.config.network.appearance_width
+            else "",
         )
     if _KEEP.value:
         for path in remove_old_versions(model_base_path, _KEEP.value, exported.path):

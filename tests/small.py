@@ -41,6 +41,7 @@ def small_planes_config(**changes: Any) -> Config:
         field="planes",
         first_plane_resolution=8,
         plane_resolution=16,
+        plane_proportions="1,0.9,0.6",
         density_components="2",
         color_components="3,2,1",
         decoder_width=8,

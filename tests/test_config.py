@@ -176,6 +176,14 @@ def test_a_field_comes_with_its_sampler() -> None:
             "--color_components=16,4: expected a numb",
         ),
         ({"field": "planes", "density_components": "0"}, "--density_components=0: expected a numb"),
+        (
+            {"field": "planes", "plane_proportions": "1,1,0"},
+            "--plane_proportions=1,1,0: expected three numbers above 0 and up to 1, such as 1,1,0.4",
+        ),
+        (
+            {"field": "planes", "plane_proportions": "1,.,1"},
+            "--plane_proportions=1,.,1: expected three numbers",
+        ),
         ({"sampler": "grid", "even_share": 0.0}, "--even_share=0.0: expected more than 0"),
     ],
 )

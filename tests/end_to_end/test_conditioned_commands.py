@@ -102,6 +102,7 @@ def test_from_frames_to_served_pictures(tmp_path: Path) -> None:
     assert "--appearance=mean" in done[0]
     assert (runs / "moving" / "mesh_time_0.5_light_0,3,4.ply").is_file()
     assert "1 of 2 views show times or lights beyond those of the training views" in done[2]
+    assert "(on some held-out pixels, under the mean appearance)" in done[4]
     assert "2, right halves views" in done[2] and "2, right halves views" in done[3]
     frames_of(runs / "moving" / "renders" / "still_time_sweep_light_orbit_0.5x")
     keyframes = runs / "moving" / "renders" / "still_time_sweep_light_orbit_0.5x" / "path.json"

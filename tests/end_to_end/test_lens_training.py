@@ -56,9 +56,7 @@ def photograph(cameras: Cameras, view: int) -> np.ndarray:
     inside = along**2 - (origins**2).sum(-1) + 1
     hit = inside > 0
     points = origins + (along - np.sqrt(np.maximum(inside, 0)))[:, np.newaxis] * directions
-    stripes = np.where(np.floor(3 * points) % 2 == 0, 0.5, 1.0)
-    colors = stripes * (0.5 + 0.5 * points)
-    rgba = np.concatenate([colors * hit[:, np.newaxis], hit[:, np.newaxis]], -1)
+    rgba = np.concatenate([colors_of(points) * hit[:, np.newaxis], hit[:, np.newaxis]], -1)
     return np.rint(255 * rgba).clip(0, 255).astype(np.uint8).reshape(HEIGHT, WIDTH, 4)
 
 
@@ -84,6 +82,44 @@ def capture(folder: Path, lens: LensKind, keys: dict[str, Any]) -> Scene:
     )
 
 
+def panoramas(folder: Path) -> Scene:
+    """Pictures all around of a hollow ball of radius 2, from places near its middle."""
+    poses = np.tile(np.eye(4)[:3], [NUM_VIEWS, 1, 1])
+    poses[:, :, 3] = np.random.default_rng(0).uniform(-0.6, 0.6, [NUM_VIEWS, 3])
+    height, width = 32, 64
+    cameras = Cameras(
+        camera_to_world=poses.astype(np.float32),
+        focal=np.full([NUM_VIEWS, 2], width / (2 * np.pi), np.float32),
+        center=np.tile(np.float32([width / 2, height / 2]), [NUM_VIEWS, 1]),
+        distortion=None,
+        height=height,
+        width=width,
+        lens="equirectangular",
+    )
+    frames = []
+    for view, pose in enumerate(to_4x4(poses)):
+        rays = cameras.image_rays(view, pixel_centers=True)
+        origins, directions = (np.asarray(part, np.float64) for part in rays[:2])
+        along = -(origins * directions).sum(-1)
+        reach = along + np.sqrt(along**2 - (origins**2).sum(-1) + 4)
+        image = colors_of(0.5 * (origins + reach[:, np.newaxis] * directions))
+        name = f"{view:02d}.png"
+        imageio.imwrite(folder / name, np.rint(255 * image).astype(np.uint8).reshape(32, 64, 3))
+        frames.append({"file_path": name, "transform_matrix": pose.tolist()})
+    content = {"camera_model": "EQUIRECTANGULAR", "frames": frames}
+    (folder / "transforms.json").write_text(json.dumps(content))
+    return load_scene(
+        SceneSettings(dataset="transforms", data_dir=str(folder), near=0.5, far=3.0)
+    )
+
+
+def colors_of(points: np.ndarray) -> np.ndarray:
+    """Of places [N, 3] on a ball of radius 1: [N, 3], 0 to 1."""
+    stripes = np.where(np.floor(3 * points) % 2 == 0, 0.5, 1.0)
+    colors: np.ndarray = stripes * (0.5 + 0.5 * points)
+    return colors
+
+
 def learned(scene: Scene) -> float:
     """PSNR of held-out views after some training, dB."""
     config = small_planes_config(
@@ -98,7 +134,7 @@ def learned(scene: Scene) -> float:
         batch_size=1024,
         learning_rate=1e-3,
         refine_steps="80,160",
-        white_background=True,
+        white_background=scene.white_background,
     )
     trainer = Trainer(scene, config, tf.distribute.get_strategy())
     for steps in (80, 80, 140):
@@ -122,3 +158,9 @@ def test_a_lens_costs_nothing(through_a_pinhole: float, tmp_path: Path, name: st
     found = learned(capture(tmp_path, *LENSES[name]))
     print(name, found, through_a_pinhole)
     assert found > through_a_pinhole - 0.5
+
+
+def test_panoramas_are_learned_from_inside(tmp_path: Path) -> None:
+    scene = panoramas(tmp_path)
+    found = learned(scene)
+    assert found > 24

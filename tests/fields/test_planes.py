@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfnerf.fields.planes import Planes, interpolated
+from tfnerf.fields.planes import Planes, interpolated, make_field, squared_steps
+from tfnerf.settings import Config, TrainingSettings
 
 BOX = np.array([[-1.0, -2.0, 0.5], [1.0, 1.0, 1.5]])
 
 
-def small_planes(resolution: int = 5, seed: int = 0) -> Planes:
+def small_planes(resolution: int | tuple[int, int, int] = 5, seed: int = 0) -> Planes:
     """With values that are far from transparent."""
     field = Planes(
         resolution, density_components=(2, 1, 3), color_components=(3, 2, 1), decoder_width=8
@@ -39,9 +40,12 @@ def on_plane(values: np.ndarray, row: float, column: float) -> np.ndarray:
     return on_line(np.stack([on_line(line, column) for line in values]), row)
 
 
-def test_density_and_features_are_sums_of_products_of_planes_and_lines() -> None:
+@pytest.mark.parametrize("resolution", [5, (6, 5, 3)])
+def test_density_and_features_are_sums_of_products_of_planes_and_lines(
+    resolution: int | tuple[int, int, int],
+) -> None:
     """Point by point; density is a shifted softplus of the sum of its components."""
-    field = small_planes()
+    field = small_planes(resolution)
     points = points_inside()
     density, features = field(points)
     planes = [plane.numpy() for plane in field.planes]
@@ -122,6 +126,41 @@ def test_penalties_are_means_over_what_is_there() -> None:
         (np.diff(factor, axis=axis) ** 2).mean() for factor in factors[:3] for axis in (0, 1)
     )
     np.testing.assert_allclose(field.roughness(), roughness, rtol=1e-5)
+
+
+def test_gradients_of_roughness_are_those_that_tensorflow_finds() -> None:
+    image = tf.constant(np.random.default_rng(5).normal(size=[4, 7, 2]), tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(image)
+        ours = 3 * squared_steps(image)
+        down, right = image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
+        plain = 3 * (tf.reduce_mean(down**2) + tf.reduce_mean(right**2))
+    np.testing.assert_allclose(ours, plain, rtol=1e-6)
+    np.testing.assert_allclose(
+        tape.gradient(ours, image), tape.gradient(plain, image), rtol=1e-5, atol=1e-7
+    )
+
+
+def test_the_penalty_on_roughness_fades_with_the_learning_rate() -> None:
+    settings = TrainingSettings(smoothness_weight=0.4, sparsity_weight=0.2)
+    weights = {
+        share: {term.name: term.weight for term in small_planes().penalties(settings, share)}
+        for share in (1.0, 0.25)
+    }
+    assert weights[1.0] == {"sparsity": 0.2, "roughness": 0.4}
+    assert weights[0.25] == {"sparsity": 0.2, "roughness": 0.1}
+
+
+def test_proportions_say_how_many_cells_each_axis_has() -> None:
+    config = Config().replaced(
+        field="planes",
+        first_plane_resolution=20,
+        plane_resolution=80,
+        plane_proportions="1,0.5,0.1",
+        refine_steps="5,10",
+    )
+    sizes = [make_field(config, step, "field").resolution for step in (0, 5, 10)]
+    assert sizes == [(20, 10, 2), (40, 20, 4), (80, 40, 8)]
 
 
 def test_a_field_is_made_again_from_its_configuration() -> None:

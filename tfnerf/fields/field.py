@@ -36,7 +36,7 @@ class Loss(NamedTuple):
     """A term of the loss that training lowers."""
 
     name: str
-    weight: float
+    weight: float | tf.Tensor
     value: tf.Tensor
     """Scalar float32."""
 
@@ -133,8 +133,15 @@ class Field(keras.Model):
         """
         self.set_weights(coarse.get_weights())
 
-    def penalties(self, settings: TrainingSettings) -> list[Loss]:
-        """What training lowers of the weights themselves; most fields have nothing such."""
+    def penalties(
+        self, settings: TrainingSettings, rate_share: tf.Tensor | float
+    ) -> list[Loss]:
+        """What training lowers of the weights themselves; most fields have nothing such.
+
+        Args:
+          settings: of the run.
+          rate_share: what is left of the initial learning rate, scalar.
+        """
         return []
 
     def rate_groups(self) -> list[RateGroup]:

@@ -49,7 +49,7 @@ class Planes(Field):
     Outside of the box is nothing.
 
     Args:
-      resolution: R, cells along each side of the box.
+      resolution: R, cells along each side of the box; or three numbers: along x, y and z.
       density_components: of each of the three pairs of plane and line.
       color_components: the same for the features of colours.
       decoder_width: of the two hidden layers that make colours.
@@ -72,7 +72,7 @@ class Planes(Field):
 
     def __init__(
         self,
-        resolution: int,
+        resolution: int | Sequence[int],
         density_components: Sequence[int] = (8, 8, 8),
         color_components: Sequence[int] = (16, 16, 16),
         decoder_width: int = 64,
@@ -85,8 +85,9 @@ class Planes(Field):
         name: str | None = None,
     ):
         super().__init__(name=name, dtype="float32")
+        self.resolution = (resolution,) * 3 if isinstance(resolution, int) else tuple(resolution)
         self._config = {
-            "resolution": resolution,
+            "resolution": resolution if isinstance(resolution, int) else list(resolution),
             "density_components": list(density_components),
             "color_components": list(color_components),
             "decoder_width": decoder_width,
@@ -97,7 +98,6 @@ class Planes(Field):
             "shadow_hints": shadow_hints,
             "num_times": num_times,
         }
-        self.resolution = resolution
         self.num_times = num_times
         self.density_components = tuple(density_components)
         self.has_shadow_hints = shadow_hints
@@ -107,11 +107,13 @@ class Planes(Field):
         self._channels = [sum(pair) for pair in zip(density_components, color_components)]
         # Six variables: a part of a larger one would have a gradient of the size of the whole.
         self.planes = [
-            self._factor(f"plane_{'xyz'[i]}{'xyz'[j]}", [resolution, resolution, channels])
+            self._factor(
+                f"plane_{'xyz'[i]}{'xyz'[j]}", [self.resolution[i], self.resolution[j], channels]
+            )
             for (i, j, _), channels in zip(_PAIRS, self._channels)
         ]
         self.lines = [
-            self._line(f"line_{'xyz'[k]}", [resolution, num_times, channels])
+            self._line(f"line_{'xyz'[k]}", [self.resolution[k], num_times, channels])
             for (_, _, k), channels in zip(_PAIRS, self._channels)
         ]
         is_density = [
@@ -243,7 +245,7 @@ class Planes(Field):
         """
         old = coarse.box.corners.numpy()
         low, high = (box - old[0]) / (old[1] - old[0])
-        places = [np.linspace(low[axis], high[axis], self.resolution) for axis in range(3)]
+        places = [np.linspace(low[axis], high[axis], self.resolution[axis]) for axis in range(3)]
         for (i, j, k), plane, line, old_plane, old_line in zip(
             _PAIRS, self.planes, self.lines, coarse.planes, coarse.lines
         ):
@@ -254,13 +256,20 @@ class Planes(Field):
         self.density_scale.assign(coarse.density_scale.value)
         self.box.corners.assign(box)
 
-    def penalties(self, settings: TrainingSettings) -> list[Loss]:
-        """Those that the settings give a weight."""
+    def penalties(
+        self, settings: TrainingSettings, rate_share: tf.Tensor | float
+    ) -> list[Loss]:
+        """Those that the settings give a weight; see `Field.penalties`.
+
+        That on roughness fades with the learning rate, as in the paper's released code: at first it
+        keeps out what no photograph asks for, in the end it would take away detail.
+        """
         penalties = []
         if settings.sparsity_weight:
             penalties.append(Loss("sparsity", settings.sparsity_weight, self.sparsity()))
         if settings.smoothness_weight:
-            penalties.append(Loss("roughness", settings.smoothness_weight, self.roughness()))
+            weight = settings.smoothness_weight * rate_share
+            penalties.append(Loss("roughness", weight, self.roughness()))
         if settings.time_smoothness_weight:
             penalties.append(Loss("jerkiness", settings.time_smoothness_weight, self.jerkiness()))
         return penalties
@@ -279,13 +288,7 @@ class Planes(Field):
 
         The total variation of the paper, squared as in its released code.
         """
-        return tf.add_n(
-            [
-                tf.reduce_mean(tf.square(plane.value[1:] - plane.value[:-1]))
-                + tf.reduce_mean(tf.square(plane.value[:, 1:] - plane.value[:, :-1]))
-                for plane in self.planes
-            ]
-        )
+        return tf.add_n([squared_steps(plane.value) for plane in self.planes])
 
     def jerkiness(self) -> tf.Tensor:
         """Mean squared second difference between moments of what changes in time; scalar.
@@ -307,8 +310,8 @@ class Planes(Field):
 
     @property
     def num_cells_per_side(self) -> int:
-        """Of the planes."""
-        return self.resolution
+        """Of the planes, along the side that has most."""
+        return max(self.resolution)
 
     @property
     def floats_per_point(self) -> int:
@@ -356,6 +359,27 @@ def interpolated(image: tf.Tensor, row: tf.Tensor, column: tf.Tensor) -> tuple[t
     return values[:, 0, 0, :], gradient
 
 
+@tf.custom_gradient
+def squared_steps(image: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Mean squared difference between neighbours, along rows and along columns; scalar.
+
+    Its own gradient would pass over the image six times as often.
+
+    Args:
+      image: [H, W, C].
+    """
+    down, right = image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
+    per_down, per_right = (2 / tf.cast(tf.size(steps), tf.float32) for steps in (down, right))
+    value = per_down * tf.nn.l2_loss(down) + per_right * tf.nn.l2_loss(right)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        of_rows = tf.concat([-down[:1], down[:-1] - down[1:], down[-1:]], 0)
+        of_columns = tf.concat([-right[:, :1], right[:, :-1] - right[:, 1:], right[:, -1:]], 1)
+        return upstream * (per_down * of_rows + per_right * of_columns)
+
+    return value, gradient
+
+
 def _resampled(values: tf.Tensor, places: Sequence[np.ndarray]) -> tf.Tensor:
     """Values between those of an array, linear along each of its first axes.
 
@@ -401,9 +425,10 @@ def _of_each_pair(components: str) -> list[int]:
     return numbers if len(numbers) == len(_PAIRS) else numbers * len(_PAIRS)
 
 
-def _resolution(config: Config, step: int) -> int:
-    """From the first resolution to the last one, by the same factor each time."""
+def _resolution(config: Config, step: int) -> list[int]:
+    """Along x, y and z: from the first resolution to the last one, by the same factor each time."""
     first, last = config.network.first_plane_resolution, config.network.plane_resolution
     times = len(config.refined_at)
     share = config.times_refined(step) / times if times else 1.0
-    return round(first * (last / first) ** share)
+    longest = first * (last / first) ** share
+    return [max(2, round(longest * side)) for side in config.network.plane_shares]

@@ -94,11 +94,6 @@ class TrainedRun:
                 f"--sampler={sampler}: {self.folder.path} was trained with --sampler={own}, and "
                 "has no coarse network"
             )
-        if self.config.scene.time_model != "none":
-            raise UserError(
-                f"--sampler=grid: {self.folder.path} shows a scene that moves, and was trained "
-                "without a grid; one can be made afterwards only of scenes that stand still"
-            )
         config = config_on_grid(self.config, num_samples)
         scene = self.scene_without_images()
         model = model_on_grid(self.renderer(scene), scene, config, self.step)

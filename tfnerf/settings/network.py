@@ -56,6 +56,12 @@ class NetworkSettings(Checked):
         300, "Cells along each side of the box, in the end.", at_least=2, only_for=_PLANES
     )
     first_plane_resolution: int = flag(128, "The same at first.", at_least=2, only_for=_PLANES)
+    plane_proportions: str = flag(
+        "1,1,1",
+        "Shares of these that there are along x, along y and along z. Forward-facing scenes need "
+        "fewer in depth: 1,1,0.4.",
+        only_for=_PLANES,
+    )
     density_components: str = flag(
         "8",
         "Components of density of each plane and its line; three numbers: of xy and z, of xz and "
@@ -110,3 +116,19 @@ class NetworkSettings(Checked):
             text = getattr(self, name)
             if re.fullmatch(r"[1-9]\d*(,[1-9]\d*,[1-9]\d*)?", text) is None:
                 raise UserError(f"--{name}={text}: expected a number above 0, or three: 16,4,4")
+        if not self.plane_shares:
+            raise UserError(
+                f"--plane_proportions={self.plane_proportions}: expected three numbers above 0 and "
+                "up to 1, such as 1,1,0.4"
+            )
+
+    @property
+    def plane_shares(self) -> tuple[float, ...]:
+        """The numbers of `plane_proportions`; none if they are not three, above 0, and up to 1."""
+        if re.fullmatch(r"[\d.]+,[\d.]+,[\d.]+", self.plane_proportions) is None:
+            return ()
+        try:
+            shares = tuple(float(share) for share in self.plane_proportions.split(","))
+        except ValueError:
+            return ()
+        return shares if all(0 < share <= 1 for share in shares) else ()

@@ -50,6 +50,12 @@ class GroupedAdam:
         """Of the first group at the next step."""
         return float(self._adams[0].schedule(self.step))
 
+    @property
+    def rate_share(self) -> tf.Tensor:
+        """What is left of the initial learning rate at the next step, scalar float32."""
+        schedule = self._adams[0].schedule
+        return schedule(self.step) / schedule.initial
+
     def start_at(self, step: int) -> None:
         """Makes as if so many steps were done, with moments of zero."""
         for adam in self._adams:

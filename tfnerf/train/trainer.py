@@ -247,7 +247,7 @@ class Trainer:
         return sums
 
     def _penalties(self) -> list[Loss]:
-        return self.model.final.penalties(self._config.training)
+        return self.model.final.penalties(self._config.training, self.optimizer.rate_share)
 
     def loss_and_gradients(self, batch: Batch) -> tuple[BatchStatistics, list[tf.Tensor]]:
         """A batch's share of the global batch's statistics and gradients.

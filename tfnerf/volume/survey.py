@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -20,20 +22,26 @@ _SEEN = 0.9995
 _RAYS_PER_CHUNK = 1024
 
 
-def coarse_survey(field: Field, box: np.ndarray) -> DensityGrid:
+ALWAYS: tuple[float | None, ...] = (None,)
+"""The times that a field is asked at in which nothing moves."""
+
+
+def coarse_survey(
+    field: Field, box: np.ndarray, times: Sequence[float | None] = ALWAYS
+) -> DensityGrid:
     """A coarse grid of what a field holds.
 
     Args:
-      field: a trained one without conditions.
+      field: a trained one.
       box: [2, 3], where to look, in the coordinates of the field.
+      times: of a cell the most that it ever holds at these counts.
     """
     grid = DensityGrid(_FIRST_RESOLUTION, name="grid")
     grid.box.corners.assign(box)
     points = cell_centers(box, _FIRST_RESOLUTION * _POINTS_PER_SIDE)
-    with progress_bar("grid", len(points), "point") as progress:
-        found = densities_at(field, points, progress=progress).reshape(
-            [_FIRST_RESOLUTION, _POINTS_PER_SIDE] * 3
-        )
+    with progress_bar("grid", len(times) * len(points), "point") as progress:
+        found = _most_at(field, points, times, progress)
+    found = found.reshape([_FIRST_RESOLUTION, _POINTS_PER_SIDE] * 3)
     grid.density.assign(found.max(axis=(1, 3, 5)))
     grid.mark_occupied()
     return grid
@@ -83,24 +91,44 @@ def _most_of(values: np.ndarray) -> np.ndarray:
     return kept
 
 
-def fine_survey(field: Field, coarse: DensityGrid, resolution: int) -> DensityGrid:
+def fine_survey(
+    field: Field,
+    coarse: DensityGrid,
+    resolution: int,
+    times: Sequence[float | None] = ALWAYS,
+) -> DensityGrid:
     """A grid over what a coarse one calls occupied.
 
     Args:
       field: what both show.
       coarse: the coarse one.
       resolution: G, cells along each side.
+      times: as of the coarse one.
     """
     grid = DensityGrid(resolution, name="grid")
     grid.box.corners.assign(coarse.occupied_box(all_pieces=True))
     points = cell_centers(grid.box.corners.numpy(), resolution)
     something = _lookup(coarse.occupied.numpy(), coarse.box.corners.numpy(), points)
     density = np.zeros(len(points), np.float32)
-    with progress_bar("grid, where something is", int(something.sum()), "point") as progress:
-        density[something] = densities_at(field, points[something], progress=progress)
+    num_asked = len(times) * int(something.sum())
+    with progress_bar("grid, where something is", num_asked, "point") as progress:
+        density[something] = _most_at(field, points[something], times, progress)
     grid.density.assign(density.reshape([resolution] * 3))
     grid.mark_occupied()
     return grid
+
+
+def _most_at(
+    field: Field,
+    points: np.ndarray,
+    times: Sequence[float | None],
+    progress: Callable[[int], object],
+) -> np.ndarray:
+    """The largest densities [M] at points [M, 3] of all times."""
+    most = np.zeros(len(points), np.float32)
+    for time in times:
+        np.maximum(most, densities_at(field, points, time, progress), out=most)
+    return most
 
 
 def _lookup(cells: np.ndarray, box: np.ndarray, points: np.ndarray) -> np.ndarray:
