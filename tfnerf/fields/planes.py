@@ -363,21 +363,28 @@ def interpolated(image: tf.Tensor, row: tf.Tensor, column: tf.Tensor) -> tuple[t
 def squared_steps(image: tf.Tensor) -> tuple[tf.Tensor, Any]:
     """Mean squared difference between neighbours, along rows and along columns; scalar.
 
-    Its own gradient would pass over the image six times as often.
+    A square form, image times curvature, whose gradient is twice the curvature: one convolution for
+    both, where TensorFlow's own gradient would pass over the image a dozen times.
 
     Args:
       image: [H, W, C].
     """
-    down, right = image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
-    per_down, per_right = (2 / tf.cast(tf.size(steps), tf.float32) for steps in (down, right))
-    value = per_down * tf.nn.l2_loss(down) + per_right * tf.nn.l2_loss(right)
-
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        of_rows = tf.concat([-down[:1], down[:-1] - down[1:], down[-1:]], 0)
-        of_columns = tf.concat([-right[:, :1], right[:, :-1] - right[:, 1:], right[:, -1:]], 1)
-        return upstream * (per_down * of_rows + per_right * of_columns)
-
-    return value, gradient
+    height, width, channels = image.shape
+    per_row = 1 / max(1, (height - 1) * width * channels)
+    per_column = 1 / max(1, height * (width - 1) * channels)
+    stencil = np.array(
+        [
+            [0, -per_row, 0],
+            [-per_column, 2 * (per_row + per_column), -per_column],
+            [0, -per_row, 0],
+        ],
+        np.float32,
+    )
+    kernel = np.tile(stencil[:, :, np.newaxis, np.newaxis], [1, 1, channels, 1])
+    # Beyond an edge the image goes on as it is there: no difference.
+    padded = tf.pad(image, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    curvature = tf.nn.depthwise_conv2d(padded[tf.newaxis], kernel, [1, 1, 1, 1], "VALID")[0]
+    return tf.reduce_sum(image * curvature), lambda upstream: 2 * upstream * curvature
 
 
 def _resampled(values: tf.Tensor, places: Sequence[np.ndarray]) -> tf.Tensor:
