@@ -87,6 +87,28 @@ def test_a_grid_costs_little_and_misses_nothing(given_a_grid: TrainedRun) -> Non
     assert measure_cost(given_a_grid.as_trained, scene, scene.held_out) is None
 
 
+def test_a_scene_that_moves_is_given_one_grid_for_all_times(tmp_path: Path) -> None:
+    config = small_config(
+        time_model="deform",
+        builtin_motion=True,
+        num_steps=300,
+        net_width=32,
+        batch_size=256,
+        num_coarse_samples=32,
+        num_fine_samples=32,
+        density_noise_std=0.0,
+        checkpoint_every=300,
+        log_every=100,
+    )
+    folder = trained(tmp_path / "moving", config)
+    run = TrainedRun.load(str(folder), sampler="grid", num_samples=32)
+    scene = run.scene()
+    assert len(np.unique(scene.held_out.cameras.conditions["time"])) > 5
+    cost = measure_cost(run, scene, scene.held_out)
+    assert cost.recall > 0.99
+    assert cost.psnr > cost.psnr_exact - 0.3
+
+
 def test_what_a_grid_costs_is_in_metrics_and_description(
     given_a_grid: TrainedRun, tmp_path: Path
 ) -> None:

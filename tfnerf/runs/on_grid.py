@@ -11,7 +11,7 @@ from tfnerf.settings import Config, RenderSettings
 from tfnerf.volume.scene_renderer import SceneRenderer
 from tfnerf.volume.survey import ALWAYS, coarse_survey, fine_survey, keep_seen
 
-_RESOLUTION = 256
+_RESOLUTION, _MOVING_RESOLUTION = 256, 128
 _NUM_PROBES = 192
 _NUM_SAMPLES = 12
 _EVEN_SHARE = 0.6
@@ -24,12 +24,13 @@ _NUM_TIMES = 17
 def config_on_grid(config: Config, num_samples: int | None) -> Config:
     """The settings of a run as they are with a grid in the place of its coarse network."""
     before = config.rendering
+    moves = config.scene.time_model != "none"
     rendering = RenderSettings(
         sampler="grid",
         num_samples=num_samples or _NUM_SAMPLES,
         num_probes=_NUM_PROBES,
-        grid_resolution=_RESOLUTION,
-        grid_times=RenderSettings.grid_times if config.scene.time_model == "none" else 1,
+        grid_resolution=_MOVING_RESOLUTION if moves else _RESOLUTION,
+        grid_times=1 if moves else RenderSettings.grid_times,
         even_share=_EVEN_SHARE,
         lindisp=before.lindisp,
         rays_per_chunk=before.rays_per_chunk,

@@ -16,7 +16,8 @@ from tfnerf.volume.scene_renderer import SceneRenderer
 
 _FIRST_RESOLUTION = 64
 _POINTS_PER_SIDE = 2
-"""Of a cell of the first grid that are asked, so that what is thin is not missed."""
+"""Of a cell of the first grid that are asked, so that what is thin is not missed; one where many
+times are asked."""
 _SEEN = 0.9995
 """Share of what makes pictures that has to be kept."""
 _RAYS_PER_CHUNK = 1024
@@ -38,10 +39,11 @@ def coarse_survey(
     """
     grid = DensityGrid(_FIRST_RESOLUTION, name="grid")
     grid.box.corners.assign(box)
-    points = cell_centers(box, _FIRST_RESOLUTION * _POINTS_PER_SIDE)
+    per_side = _POINTS_PER_SIDE if len(times) == 1 else 1
+    points = cell_centers(box, _FIRST_RESOLUTION * per_side)
     with progress_bar("grid", len(times) * len(points), "point") as progress:
         found = _most_at(field, points, times, progress)
-    found = found.reshape([_FIRST_RESOLUTION, _POINTS_PER_SIDE] * 3)
+    found = found.reshape([_FIRST_RESOLUTION, per_side] * 3)
     grid.density.assign(found.max(axis=(1, 3, 5)))
     grid.mark_occupied()
     return grid
