@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfnerf.fields.color_inputs import ColorInputs
 from tfnerf.fields.mlp import RadianceField
 from tfnerf.fields.model import NeRF
 
@@ -24,7 +25,7 @@ def _field(weights: np.lib.npyio.NpzFile, prefix: str) -> RadianceField:
     field = RadianceField(
         net_width=arrays[0].shape[1],
         bottleneck_width=arrays[16].shape[1] if use_viewdirs else None,
-        use_viewdirs=use_viewdirs,
+        color_inputs=ColorInputs(use_viewdirs=use_viewdirs),
     )
     field.set_weights(arrays)
     return field

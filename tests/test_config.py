@@ -178,7 +178,7 @@ def test_a_field_comes_with_its_sampler() -> None:
         ({"field": "planes", "density_components": "0"}, "--density_components=0: expected a numb"),
         (
             {"field": "planes", "plane_proportions": "1,1,0"},
-            "--plane_proportions=1,1,0: expected three numbers above 0 and up to 1, such as 1,1,0.4",
+            "--plane_proportions=1,1,0: expected three numbers above 0 and up to 1",
         ),
         (
             {"field": "planes", "plane_proportions": "1,.,1"},

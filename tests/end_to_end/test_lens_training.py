@@ -108,9 +108,7 @@ def panoramas(folder: Path) -> Scene:
         frames.append({"file_path": name, "transform_matrix": pose.tolist()})
     content = {"camera_model": "EQUIRECTANGULAR", "frames": frames}
     (folder / "transforms.json").write_text(json.dumps(content))
-    return load_scene(
-        SceneSettings(dataset="transforms", data_dir=str(folder), near=0.5, far=3.0)
-    )
+    return load_scene(SceneSettings(dataset="transforms", data_dir=str(folder), near=0.5, far=3.0))
 
 
 def colors_of(points: np.ndarray) -> np.ndarray:

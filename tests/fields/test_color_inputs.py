@@ -16,13 +16,15 @@ from tfnerf.settings import Config
 
 
 def planes(**inputs: object) -> Planes:
-    field = Planes(8, (2, 2, 2), (3, 3, 3), decoder_width=8, **inputs)
+    field = Planes(8, (2, 2, 2), (3, 3, 3), decoder_width=8, color_inputs=ColorInputs(**inputs))
     field.place(np.array([[-2.0] * 3, [2.0] * 3]))
     return field
 
 
 def network(**inputs: object) -> RadianceField:
-    return RadianceField(net_depth=2, net_width=16, skip_layer=0, **inputs)
+    return RadianceField(
+        net_depth=2, net_width=16, skip_layer=0, color_inputs=ColorInputs(**inputs)
+    )
 
 
 def some_vectors(rng: np.random.Generator, width: int = 3) -> tf.Tensor:

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from small import small_model
 
+from tfnerf.fields.color_inputs import ColorInputs
 from tfnerf.fields.mlp import RadianceField
 from tfnerf.fields.model import NeRF, make_model
 from tfnerf.settings import Config
@@ -33,7 +34,10 @@ def test_shapes_hold_wherever_the_skip_is(
     rng: np.random.Generator, skip_layer: int, use_viewdirs: bool
 ) -> None:
     field = RadianceField(
-        net_depth=4, net_width=8, skip_layer=skip_layer, use_viewdirs=use_viewdirs
+        net_depth=4,
+        net_width=8,
+        skip_layer=skip_layer,
+        color_inputs=ColorInputs(use_viewdirs=use_viewdirs),
     )
     points, viewdirs = inputs(rng)
     rgb, density = field.radiance(points, viewdirs)

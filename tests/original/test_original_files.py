@@ -15,6 +15,7 @@ import pytest
 
 from tfnerf.errors import UserError
 from tfnerf.evaluate.published import PAPER_CONFIGS
+from tfnerf.fields.color_inputs import ColorInputs
 from tfnerf.fields.mlp import RadianceField
 from tfnerf.flags import read_flagfile
 from tfnerf.original.config import convert, to_short_flagfile
@@ -121,8 +122,12 @@ def test_a_config_that_cannot_be_is_refused(text: str, message: str, tmp_path: P
     assert "\n" not in str(caught.value)
 
 
-def small_weights(**shape: Any) -> list[np.ndarray]:
-    return RadianceField(net_depth=3, net_width=8, skip_layer=1, **shape).get_weights()
+def small_weights(
+    use_viewdirs: bool = True, direction_frequencies: int = 4, **shape: Any
+) -> list[np.ndarray]:
+    inputs = ColorInputs(direction_frequencies, use_viewdirs)
+    field = RadianceField(net_depth=3, net_width=8, skip_layer=1, color_inputs=inputs, **shape)
+    return field.get_weights()
 
 
 def object_array(items: list[Any]) -> np.ndarray:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfnerf.fields.encoding import encoding_width, positional_encoding
 from tfnerf.fields.field import Conditions, condition_of
+from tfnerf.settings import Config
 
 
 class ColorInputs(NamedTuple):
@@ -21,6 +22,18 @@ class ColorInputs(NamedTuple):
     """Numbers of the code of each image; 0: there are no codes."""
     shadow_hints: bool = False
     """Whether it is known how much of the light arrives."""
+
+    @classmethod
+    def of(cls, config: Config) -> ColorInputs:
+        """Those of a run."""
+        network = config.network
+        return cls(
+            network.direction_frequencies,
+            network.use_viewdirs,
+            config.scene.relightable,
+            network.appearance_width,
+            network.shadow_hints,
+        )
 
     @property
     def width(self) -> int:

@@ -133,9 +133,7 @@ class Field(keras.Model):
         """
         self.set_weights(coarse.get_weights())
 
-    def penalties(
-        self, settings: TrainingSettings, rate_share: tf.Tensor | float
-    ) -> list[Loss]:
+    def penalties(self, settings: TrainingSettings, rate_share: tf.Tensor | float) -> list[Loss]:
         """What training lowers of the weights themselves; most fields have nothing such.
 
         Args:

@@ -31,12 +31,8 @@ class RadianceField(Field):
       skip_layer: after the layer of this index the encoded position is put in front of its output.
       bottleneck_width: of the layer before the view direction enters; None: net_width.
       position_frequencies: of the encoding of positions.
-      direction_frequencies: of the encoding of view directions.
-      use_viewdirs: whether colours depend on the view direction.
+      color_inputs: what colours depend on beside the position; without view directions nothing.
       mixed_precision: hidden layers compute in bfloat16; the encoding and the outputs never do.
-      relightable: whether colours depend on the condition "light".
-      appearance_width: numbers of the condition "appearance", that colours depend on; 0: none.
-      shadow_hints: whether colours depend on the condition "lit", the share of light that arrives.
       deformation: how points move with the condition "time"; None: they stand still.
 
     Example:
@@ -55,12 +51,8 @@ class RadianceField(Field):
         skip_layer: int = 4,
         bottleneck_width: int | None = None,
         position_frequencies: int = 10,
-        direction_frequencies: int = 4,
-        use_viewdirs: bool = True,
+        color_inputs: ColorInputs = ColorInputs(),
         mixed_precision: bool = False,
-        relightable: bool = False,
-        appearance_width: int = 0,
-        shadow_hints: bool = False,
         deformation: Deformation | None = None,
         name: str | None = None,
     ):
@@ -72,20 +64,14 @@ class RadianceField(Field):
             "skip_layer": skip_layer,
             "bottleneck_width": bottleneck_width,
             "position_frequencies": position_frequencies,
-            "direction_frequencies": direction_frequencies,
-            "use_viewdirs": use_viewdirs,
+            "color_inputs": color_inputs._asdict(),
             "mixed_precision": mixed_precision,
-            "relightable": relightable,
-            "appearance_width": appearance_width,
-            "shadow_hints": shadow_hints,
         }
         self.skip_layer = skip_layer
         self.position_frequencies = position_frequencies
-        self.use_viewdirs = use_viewdirs
-        self.has_shadow_hints = shadow_hints
-        self._color_inputs = ColorInputs(
-            direction_frequencies, use_viewdirs, relightable, appearance_width, shadow_hints
-        )
+        self.use_viewdirs = color_inputs.use_viewdirs
+        self.has_shadow_hints = color_inputs.shadow_hints
+        self._color_inputs = color_inputs
 
         hidden_dtype = "mixed_bfloat16" if mixed_precision else "float32"
         position_width = encoding_width(3, position_frequencies)
@@ -94,7 +80,7 @@ class RadianceField(Field):
         for layer in range(net_depth):
             self.trunk.append(_dense(f"trunk_{layer}", width, net_width, hidden_dtype, "relu"))
             width = net_width + (position_width if layer == skip_layer else 0)
-        if use_viewdirs:
+        if self.use_viewdirs:
             bottleneck = bottleneck_width or net_width
             view_width = bottleneck + self._color_inputs.width
             self.bottleneck = _dense("bottleneck", width, bottleneck, hidden_dtype)
@@ -180,10 +166,10 @@ class RadianceField(Field):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> RadianceField:
         """The inverse of `get_config`."""
+        made = {"color_inputs": ColorInputs(**config["color_inputs"])}
         if "deformation" in config:
-            deformation = keras.saving.deserialize_keras_object(config["deformation"])
-            config = {**config, "deformation": deformation}
-        return cls(**config)
+            made["deformation"] = keras.saving.deserialize_keras_object(config["deformation"])
+        return cls(**{**config, **made})
 
 
 def _dense(
@@ -204,12 +190,8 @@ def make_field(config: Config, step: int, name: str) -> RadianceField:
         network.skip_layer,
         network.bottleneck_width,
         network.position_frequencies,
-        network.direction_frequencies,
-        network.use_viewdirs,
+        ColorInputs.of(config),
         network.mixed_precision,
-        config.scene.relightable,
-        network.appearance_width,
-        network.shadow_hints,
         _make_deformation(config),
         name=name,
     )

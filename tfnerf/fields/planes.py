@@ -53,11 +53,7 @@ class Planes(Field):
       density_components: of each of the three pairs of plane and line.
       color_components: the same for the features of colours.
       decoder_width: of the two hidden layers that make colours.
-      direction_frequencies: of the encoding of view directions.
-      use_viewdirs: whether colours depend on the view direction.
-      relightable: whether colours depend on the condition "light".
-      appearance_width: numbers of the condition "appearance", that colours depend on; 0: none.
-      shadow_hints: whether colours depend on the condition "lit", the share of light that arrives.
+      color_inputs: what colours depend on beside the position.
       num_times: T, moments that lines have, evenly spaced over the condition "time" from 0 to 1;
         1: nothing moves, and there is no such condition.
 
@@ -76,11 +72,7 @@ class Planes(Field):
         density_components: Sequence[int] = (8, 8, 8),
         color_components: Sequence[int] = (16, 16, 16),
         decoder_width: int = 64,
-        direction_frequencies: int = 4,
-        use_viewdirs: bool = True,
-        relightable: bool = False,
-        appearance_width: int = 0,
-        shadow_hints: bool = False,
+        color_inputs: ColorInputs = ColorInputs(),
         num_times: int = 1,
         name: str | None = None,
     ):
@@ -91,19 +83,13 @@ class Planes(Field):
             "density_components": list(density_components),
             "color_components": list(color_components),
             "decoder_width": decoder_width,
-            "direction_frequencies": direction_frequencies,
-            "use_viewdirs": use_viewdirs,
-            "relightable": relightable,
-            "appearance_width": appearance_width,
-            "shadow_hints": shadow_hints,
+            "color_inputs": color_inputs._asdict(),
             "num_times": num_times,
         }
         self.num_times = num_times
         self.density_components = tuple(density_components)
-        self.has_shadow_hints = shadow_hints
-        self._color_inputs = ColorInputs(
-            direction_frequencies, use_viewdirs, relightable, appearance_width, shadow_hints
-        )
+        self.has_shadow_hints = color_inputs.shadow_hints
+        self._color_inputs = color_inputs
         self._channels = [sum(pair) for pair in zip(density_components, color_components)]
         # Six variables: a part of a larger one would have a gradient of the size of the whole.
         self.planes = [
@@ -256,9 +242,7 @@ class Planes(Field):
         self.density_scale.assign(coarse.density_scale.value)
         self.box.corners.assign(box)
 
-    def penalties(
-        self, settings: TrainingSettings, rate_share: tf.Tensor | float
-    ) -> list[Loss]:
+    def penalties(self, settings: TrainingSettings, rate_share: tf.Tensor | float) -> list[Loss]:
         """Those that the settings give a weight; see `Field.penalties`.
 
         That on roughness fades with the learning rate, as in the paper's released code: at first it
@@ -321,6 +305,11 @@ class Planes(Field):
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this field again."""
         return {**self._config, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Planes:
+        """The inverse of `get_config`."""
+        return cls(**{**config, "color_inputs": ColorInputs(**config["color_inputs"])})
 
 
 @tf.custom_gradient
@@ -416,11 +405,7 @@ def make_field(config: Config, step: int, name: str) -> Planes:
         _of_each_pair(network.density_components),
         _of_each_pair(network.color_components),
         network.decoder_width,
-        network.direction_frequencies,
-        network.use_viewdirs,
-        config.scene.relightable,
-        network.appearance_width,
-        network.shadow_hints,
+        ColorInputs.of(config),
         1 if config.scene.time_model == "none" else network.time_resolution,
         name=name,
     )
