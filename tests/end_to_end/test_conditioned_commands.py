@@ -26,6 +26,7 @@ CONDITIONS = [
     "--grid_times=4",
     "--relightable",
     "--shadow_hints",
+    "--highlights",
     "--appearance_width=2",
 ]
 

@@ -56,6 +56,22 @@ def test_only_the_direction_of_a_light_counts(rng: np.random.Generator) -> None:
     assert near.shape[-1] == inputs.width == 54
 
 
+def test_highlights_are_around_the_direction_halfway_between_light_and_camera() -> None:
+    """A mirror that lies flat reflects a light at 45 degrees to a camera at 45 degrees."""
+    inputs = ColorInputs(0, relightable=True, highlights=True)
+    down_along_x = tf.constant([[0.5**0.5, 0.0, -(0.5**0.5)]])
+    known = inputs(down_along_x, {"light": tf.constant([[3.0, 0.0, 3.0]])})
+    assert known.shape[-1] == inputs.width == 9
+    np.testing.assert_allclose(known[:, 6:], [[0, 0, 1]], atol=1e-6)
+
+
+def test_highlights_need_a_light_and_a_view_direction() -> None:
+    with pytest.raises(UserError, match="--highlights: needs --relightable"):
+        Config().replaced(highlights=True)
+    with pytest.raises(UserError, match="--highlights: needs --use_viewdirs"):
+        Config().replaced(field="planes", highlights=True, relightable=True, use_viewdirs=False)
+
+
 def test_a_network_without_a_branch_for_colours_cannot_have_them() -> None:
     with pytest.raises(UserError, match="--relightable: --field=mlp has a branch for colours with"):
         Config().replaced(relightable=True, use_viewdirs=False)

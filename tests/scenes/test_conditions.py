@@ -146,3 +146,11 @@ def test_each_view_has_a_tint_that_changes_nothing_else() -> None:
     ratios = np.array(colors) / np.mean(colors, axis=0)
     assert ratios.std(axis=0).min() > 0.1
     assert tinted.cameras.conditions is None
+
+
+def test_the_built_in_scene_has_as_many_training_views_as_are_asked_for() -> None:
+    settings = SceneSettings(dataset="builtin", builtin_views=2)
+    scene = load_scene(settings, ("train", "val"))
+    assert len(scene.train) == 2 and len(scene.splits["val"]) == 6
+    poses = np.concatenate([views.cameras.camera_to_world for views in scene.splits.values()])
+    assert len(np.unique(poses, axis=0)) == 8

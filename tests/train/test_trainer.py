@@ -195,6 +195,7 @@ FIELDS_ON_A_GRID = {
     "planes under conditions": small_planes_config(
         **CONDITIONED,
         shadow_hints=True,
+        highlights=True,
         time_resolution=3,
         grid_times=2,
         time_smoothness_weight=0.1,

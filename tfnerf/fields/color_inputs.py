@@ -22,6 +22,8 @@ class ColorInputs(NamedTuple):
     """Numbers of the code of each image; 0: there are no codes."""
     shadow_hints: bool = False
     """Whether it is known how much of the light arrives."""
+    highlights: bool = False
+    """Whether the direction halfway between light and camera is known (Blinn 1977)."""
 
     @classmethod
     def of(cls, config: Config) -> ColorInputs:
@@ -33,12 +35,13 @@ class ColorInputs(NamedTuple):
             config.scene.relightable,
             network.appearance_width,
             network.shadow_hints,
+            network.highlights,
         )
 
     @property
     def width(self) -> int:
         """Numbers in all."""
-        num_directions = int(self.use_viewdirs) + int(self.relightable)
+        num_directions = int(self.use_viewdirs) + int(self.relightable) + int(self.highlights)
         encoded = encoding_width(3, self.direction_frequencies)
         return num_directions * encoded + self.appearance_width + int(self.shadow_hints)
 
@@ -58,6 +61,9 @@ class ColorInputs(NamedTuple):
         if self.relightable:
             light = tf.math.l2_normalize(condition_of(conditions, "light"), -1)
             inputs.append(positional_encoding(light, self.direction_frequencies))
+            if self.highlights:
+                halfway = tf.math.l2_normalize(light - viewdirs, -1)
+                inputs.append(positional_encoding(halfway, self.direction_frequencies))
         if self.shadow_hints:
             inputs.append(condition_of(conditions, "lit")[:, tf.newaxis])
         if self.appearance_width:

@@ -65,9 +65,7 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
 
 
 def _render_split(split: str, settings: SceneSettings) -> Views:
-    counts = _NUM_VIEWS
-    if settings.builtin_motion or settings.builtin_lights or settings.builtin_tints:
-        counts = _NUM_VARIED_VIEWS
+    counts = _num_views(settings)
     first, count = _first_view(split, counts), counts[split]
     poses = np.stack([_pose(first + index) for index in range(count)])
     moments = _moments(settings, split, first, count)
@@ -80,6 +78,15 @@ def _render_split(split: str, settings: SceneSettings) -> Views:
     }
     cameras = Cameras.pinhole(poses, _SIZE, _SIZE, _FOCAL, conditions_of(said, settings, "builtin"))
     return Views(images, 255, cameras, tuple(f"{split}_{index:03d}" for index in range(count)))
+
+
+def _num_views(settings: SceneSettings) -> dict[str, int]:
+    """Of each split."""
+    varied = settings.builtin_motion or settings.builtin_lights or settings.builtin_tints
+    counts = _NUM_VARIED_VIEWS if varied else _NUM_VIEWS
+    if settings.builtin_views is None:
+        return counts
+    return {**counts, "train": settings.builtin_views}
 
 
 def _first_view(split: str, counts: dict[str, int]) -> int:

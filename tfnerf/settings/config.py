@@ -32,8 +32,11 @@ class Config:
             object.__setattr__(self, "rendering", resolved)
         if self.network.field == "planes" and self.rendering.sampler == "hierarchical":
             raise UserError("--sampler=hierarchical: --field=planes needs --sampler=grid")
-        if self.network.shadow_hints and not self.scene.relightable:
-            raise UserError("--shadow_hints: needs --relightable")
+        for name in ("shadow_hints", "highlights"):
+            if getattr(self.network, name) and not self.scene.relightable:
+                raise UserError(f"--{name}: needs --relightable")
+        if self.network.highlights and not self.network.use_viewdirs:
+            raise UserError("--highlights: needs --use_viewdirs")
         needs_viewdirs = self.scene.relightable or self.network.appearance_width
         if needs_viewdirs and not self.network.use_viewdirs and self.network.field == "mlp":
             flag = "--relightable" if self.scene.relightable else "--appearance_width"

@@ -103,6 +103,11 @@ class NetworkSettings(Checked):
         "are sharp under lights that were never photographed; with --relightable.",
         only_for={"sampler": ("grid",)},
     )
+    highlights: bool = flag(
+        False,
+        "Colours know the direction halfway between light and camera, around which highlights are; "
+        "with --relightable.",
+    )
     appearance_width: int = flag(
         0,
         "Numbers of a code for each training image, that its colours depend on: for exposure and "

@@ -93,6 +93,12 @@ class SceneSettings(Checked):
     builtin_tints: bool = flag(
         False, "Each view has a tint and an exposure of its own.", only_for=_BUILTIN
     )
+    builtin_views: int | None = flag(
+        None,
+        "Training views; default: 60, or 120 where no two show the same.",
+        at_least=1,
+        only_for=_BUILTIN,
+    )
     pixel_centers: bool = flag(
         True, "Rays pass through pixel centres; off: corners, as in the original."
     )
