@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import shutil
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +31,7 @@ _OVERLAP = 10
 _WORDS_FROM = 200_000
 """Descriptors that the vocabulary, by which images are found alike, is made of."""
 _NUM_WORDS = 2048
-_POLL_SECONDS = 0.2
+_IMAGES_AT_A_TIME, _PAIRS_AT_A_TIME = 4, 50
 _SEED = 0
 
 
@@ -76,23 +74,25 @@ def _find_features(workplace: Workplace, gathered: Gathered) -> None:
     reader = pycolmap.ImageReaderOptions(camera_model=workplace.request.lens)
     if gathered.has_masks:
         reader.mask_path = workplace.masks
-    known = _camera_of(workplace.database)
-    if known is not None:  # of a call that was stopped; COLMAP would give the rest another one
-        reader.existing_camera_id = known
     options = pycolmap.FeatureExtractionOptions(max_image_size=_IMAGE_SIZE, use_gpu=False)
     options.sift.max_num_features = _NUM_FEATURES
-    with _progress(workplace.database, "features", "descriptors", len(gathered.names), "image"):
-        _in_background(
-            lambda token: pycolmap.extract_features(
-                workplace.database,
-                workplace.images,
-                image_names=gathered.names,
-                camera_mode=pycolmap.CameraMode.SINGLE,
-                reader_options=reader,
-                extraction_options=options,
-                cancellation_token=token,
-            )
+
+    def extract(names: list[str], token: pycolmap.CancellationToken) -> None:
+        pycolmap.extract_features(
+            workplace.database,
+            workplace.images,
+            image_names=names,
+            camera_mode=pycolmap.CameraMode.SINGLE,
+            reader_options=reader,
+            extraction_options=options,
+            cancellation_token=token,
         )
+
+    for names in _parts("features", gathered.names, _IMAGES_AT_A_TIME, "image"):
+        known = _camera_of(workplace.database)
+        if known is not None:  # COLMAP would give these images another one
+            reader.existing_camera_id = known
+        _in_background(functools.partial(extract, names))
 
 
 def _camera_of(database: Path) -> int | None:
@@ -105,33 +105,42 @@ def _camera_of(database: Path) -> int | None:
 
 
 def _match(workplace: Workplace, gathered: Gathered) -> None:
-    count = len(gathered.names)
     options = pycolmap.FeatureMatchingOptions(use_gpu=False)
-    pairing: Any
-    match: Any
-    if gathered.in_order:
-        pairing = pycolmap.SequentialPairingOptions(overlap=_OVERLAP, loop_detection=True)
-        num_pairs = count * 2 * _OVERLAP
-        match = pycolmap.match_sequential
-    elif count <= _EXHAUSTIVE:
-        pairing = pycolmap.ExhaustivePairingOptions()
-        num_pairs = count * (count - 1) // 2
-        match = pycolmap.match_exhaustive
-    else:
-        pairing = pycolmap.VocabTreePairingOptions(num_images=_ALIKE)
-        num_pairs = count * _ALIKE
-        match = pycolmap.match_vocabtree
-    if hasattr(pairing, "vocab_tree_path"):
-        pairing.vocab_tree_path = _vocabulary(workplace)
-    with _progress(workplace.database, "matches", "two_view_geometries", num_pairs, "pair"):
+    chosen = workplace.database.with_name("pairs.txt")
+    pairing = pycolmap.ImportedPairingOptions(match_list_path=chosen)
+    for pairs in _parts("matches", _pairs(workplace, gathered), _PAIRS_AT_A_TIME, "pair"):
+        chosen.write_text("".join(f"{one} {other}\n" for one, other in pairs))
         _in_background(
-            lambda token: match(
+            lambda token: pycolmap.match_image_pairs(
                 workplace.database,
                 matching_options=options,
                 pairing_options=pairing,
                 cancellation_token=token,
             )
         )
+    chosen.unlink(missing_ok=True)
+
+
+def _pairs(workplace: Workplace, gathered: Gathered) -> list[tuple[str, str]]:
+    """Names of the images that are compared."""
+    count = len(gathered.names)
+    options: Any
+    generate: Any
+    if gathered.in_order:
+        options = pycolmap.SequentialPairingOptions(overlap=_OVERLAP, loop_detection=True)
+        generate = pycolmap.SequentialPairGenerator
+    elif count <= _EXHAUSTIVE:
+        options = pycolmap.ExhaustivePairingOptions()
+        generate = pycolmap.ExhaustivePairGenerator
+    else:
+        options = pycolmap.VocabTreePairingOptions(num_images=_ALIKE)
+        generate = pycolmap.VocabTreePairGenerator
+    if hasattr(options, "vocab_tree_path"):
+        options.vocab_tree_path = _vocabulary(workplace)
+    with pycolmap.Database.open(workplace.database) as database:
+        names = {image.image_id: image.name for image in database.read_all_images()}
+        pairs = generate(options, database).all_pairs()
+    return [(names[one], names[other]) for one, other in dict.fromkeys(map(tuple, pairs))]
 
 
 def _vocabulary(workplace: Workplace) -> Path:
@@ -210,33 +219,14 @@ def _in_background(work: Callable[[pycolmap.CancellationToken], Any]) -> Any:
     return outcome[0]
 
 
-@contextlib.contextmanager
-def _progress(
-    database: Path, description: str, table: str, total: int, unit: str
-) -> Iterator[None]:
-    """A bar that counts the rows of a table of the database."""
-    done = threading.Event()
-    with progress_bar(description, total, unit) as progress:
+def _parts(description: str, items: list[Any], size: int, unit: str) -> Iterator[list[Any]]:
+    """Some items at a time, with a bar that counts those that are done.
 
-        def watch() -> None:
-            before = 0
-            while not done.wait(_POLL_SECONDS):
-                now = min(_num_rows(database, table), total)
-                progress(max(0, now - before))
-                before = max(before, now)
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
-
-
-def _num_rows(database: Path, table: str) -> int:
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as reader:
-            return int(reader.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
-    except sqlite3.Error:  # not there yet, or locked for the moment
-        return 0
+    COLMAP does not tell how far it is, and its database must not be read by another copy of SQLite
+    in this process while it writes: one would take the other's locks away.
+    """
+    with progress_bar(description, len(items), unit) as progress:
+        for start in range(0, len(items), size):
+            part = items[start : start + size]
+            yield part
+            progress(len(part))
