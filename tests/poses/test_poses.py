@@ -14,6 +14,7 @@ from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
+import pycolmap
 import pytest
 from commands import ROOT, run
 from PIL import Image
@@ -21,6 +22,7 @@ from textured_room import HEIGHT, RADIUS, WIDTH, arc, photograph
 
 from tfnerf.geometry.poses import transformed
 from tfnerf.images import write_video
+from tfnerf.poses.doubts import doubtful_images
 from tfnerf.scenes import Scene, load_scene
 from tfnerf.settings import SceneSettings
 
@@ -101,8 +103,22 @@ def test_a_capture_says_what_is_needed_to_train_on_it(capture: Path) -> None:
     report = json.loads((capture / "report.json").read_text())
     assert report["num_registered"] == report["num_images"] == NUM_VIEWS
     assert report["mean_reprojection_error"] < 1
-    assert report["left_out"] == {}
+    assert report["left_out"] == {} and report["doubtful"] == []
     assert (capture / "points.ply").read_bytes().startswith(b"ply")
+
+
+def test_an_image_that_is_turned_away_from_what_it_matches_is_in_doubt(
+    capture: Path, tmp_path: Path
+) -> None:
+    found = pycolmap.Reconstruction(capture / "colmap" / "sparse" / "0")
+    turned = found.images[found.reg_image_ids()[3]]
+    half_a_turn = pycolmap.Rigid3d(pycolmap.Rotation3d([0, 0, 1, 0]), np.zeros(3))
+    turned.frame.rig_from_world = half_a_turn * turned.cam_from_world()
+    found.write(tmp_path)
+    doubtful = doubtful_images(capture / "colmap" / "database.db", tmp_path)
+    assert turned.name in doubtful
+    # Those beside it have as much to do with others.
+    assert len(doubtful) < NUM_VIEWS // 2
 
 
 def test_a_complete_capture_is_not_overwritten(photographs: Path, capture: Path) -> None:

@@ -63,6 +63,8 @@ def main() -> None:
         report = write_capture(workplace, gathered, found)
     for line in report.lines():
         _log.info("%s", line)
+    if report.doubt:
+        _log.warning("%s", report.doubt)
     _log.info("look at it:  python -m tfnerf.inspect --data_dir=%s", workplace.folder)
     _log.info(
         "train on it: python -m tfnerf.train --flagfile=configs/fast/%s --data_dir=%s%s",

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfnerf.files import to_json, write_file
 from tfnerf.geometry.poses import meeting_point, scale_of, transformed, upright
+from tfnerf.poses.doubts import doubtful_images
 from tfnerf.poses.photographs import Gathered
 from tfnerf.poses.reconstruction import Found
 from tfnerf.poses.workplace import Workplace
@@ -35,6 +36,8 @@ class Report:
     lens: dict[str, Any]
     left_out: dict[str, str]
     """Why a file is no view of it, by name."""
+    doubtful: list[str]
+    """Images whose poses contradict what they share with others."""
     forward_facing: bool
     """The cameras look the same way."""
     factor: int
@@ -52,6 +55,17 @@ class Report:
             f"lens: {lens}",
             *(f"left out: {name}: {reason}" for name, reason in self.left_out.items()),
         ]
+
+    @property
+    def doubt(self) -> str | None:
+        """What people should know before they train on it, if anything."""
+        if not self.doubtful:
+            return None
+        return (
+            f"in doubt: {len(self.doubtful)} images fit others that their poses contradict, as "
+            "where a thing looks alike from several sides; take more photographs in between, or "
+            f"put something with texture beside it: {', '.join(self.doubtful)}"
+        )
 
 
 def write_capture(workplace: Workplace, gathered: Gathered, found: list[Found]) -> Report:
@@ -73,6 +87,7 @@ def write_capture(workplace: Workplace, gathered: Gathered, found: list[Found]) 
         num_points=len(model.points),
         lens={key: value for key, value in content.items() if key != "ply_file_path"},
         left_out={**gathered.left_out, **_unregistered(gathered, found)},
+        doubtful=doubtful_images(workplace.database, best.folder),
         forward_facing=look_the_same_way(_poses(model)),
         factor=max(1, round(max(content["w"], content["h"]) / _SMALL)),
     )
