@@ -112,7 +112,7 @@ def _take_photograph(path: Path, target: Path) -> Path:
             suffixes = _KEPT.get(image.format or "", ())
             as_it_is = not turned and path.suffix.lower() in suffixes and image.mode == "RGB"
             name = path.name if as_it_is else f"{path.stem}.{_suffix_for(image)}"
-            taken = target / name
+            taken = target / _one_word(name)
             if taken.exists():
                 raise UserError("another file of this name was taken")
             if as_it_is:
@@ -128,6 +128,11 @@ def _take_photograph(path: Path, target: Path) -> Path:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"damaged: {first_line(error)}") from None
     return taken
+
+
+def _one_word(name: str) -> str:
+    """A name without spaces, which end names in COLMAP's lists."""
+    return "_".join(name.split())
 
 
 def _suffix_for(image: Image.Image) -> str:
@@ -171,6 +176,7 @@ def _take_masks(source: Path, images: Path, target: Path) -> dict[str, str]:
     masks = {path.stem: path for path in found} | {path.name: path for path in found}
     # Of `a.heic`, whose image is `a.jpg`, it may be called `a.heic.png` too.
     masks |= {Path(path.stem).stem: path for path in found if Path(path.stem).suffix}
+    masks |= {_one_word(name): path for name, path in masks.items()}
     make_folder(target)
     taken: set[Path | None] = set()
     for image in list_images(images):
