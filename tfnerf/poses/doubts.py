@@ -1,8 +1,8 @@
 """Images whose poses contradict what they share with others.
 
 Where a thing looks alike from several sides COLMAP takes one side for another, and nothing in its
-error of reprojection tells. But then some pairs of images say by themselves that they were taken
-from other directions than their poses have.
+error of reprojection tells. But then there are pairs of images with matches that fit each other and
+do not fit the poses.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import pycolmap
 
 _MIN_MATCHES = 15
 """Of a pair that counts."""
-_MAX_ANGLE = 20.0
-"""Degrees by which the directions of a pair may be others than its poses say."""
-_MAX_SHARE = 0.1
+_MAX_DISTANCE = 8.0
+"""Pixels from where the poses say that a match can be."""
+_MIN_FITTING = 0.5
+"""Share of the matches of a pair that fit the poses, below which it contradicts them."""
+_MAX_SHARE = 0.2
 """Of the matches of an image, that may be in pairs that contradict."""
 
 
@@ -34,10 +36,11 @@ def doubtful_images(database: Path, model: Path) -> list[str]:
     found = pycolmap.Reconstruction(model)
     matches: Counter[str] = Counter()
     contradicting: Counter[str] = Counter()
-    for pair, count, angle in _pairs(database, found):
+    for pair, distances in _pairs(database, found):
+        contradicts = np.mean(distances < _MAX_DISTANCE) < _MIN_FITTING
         for name in pair:
-            matches[name] += count
-            contradicting[name] += count if angle > _MAX_ANGLE else 0
+            matches[name] += len(distances)
+            contradicting[name] += len(distances) if contradicts else 0
     return sorted(
         name for name, count in matches.items() if contradicting[name] > _MAX_SHARE * count
     )
@@ -45,33 +48,45 @@ def doubtful_images(database: Path, model: Path) -> list[str]:
 
 def _pairs(
     database: Path, found: pycolmap.Reconstruction
-) -> Iterator[tuple[tuple[str, str], int, float]]:
-    """Names of two images, their matches, and by how many degrees these contradict their poses."""
+) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
+    """Names of two images, and for each of their matches by how many pixels it misses the poses."""
     images = {number: found.images[number] for number in found.reg_image_ids()}
     cameras = {number: found.cameras[image.camera_id] for number, image in images.items()}
-    turns = {number: image.cam_from_world().rotation.matrix() for number, image in images.items()}
-    options = pycolmap.TwoViewGeometryOptions()
     with pycolmap.Database.open(database) as opened:
         places = {
-            number: opened.read_keypoints(number)[:, :2].astype(np.float64) for number in images
+            number: np.asarray(cameras[number].cam_from_img(opened.read_keypoints(number)[:, :2]))
+            for number in images
         }
         numbers, geometries = opened.read_two_view_geometries()
     for number, geometry in zip(numbers, geometries):
         one, other = pycolmap.pair_id_to_image_pair(number)
-        if one not in images or other not in images:
+        matched = geometry.inlier_matches
+        if one not in images or other not in images or len(matched) < _MIN_MATCHES:
             continue
-        if len(geometry.inlier_matches) < _MIN_MATCHES:
-            continue
-        seen = (cameras[one], places[one], cameras[other], places[other])
-        # Anew, because the lens was not known when the matches were verified.
-        relative = pycolmap.estimate_calibrated_two_view_geometry(
-            *seen, geometry.inlier_matches, options
+        to_other = images[other].cam_from_world() * images[one].cam_from_world().inverse()
+        distances = _epipolar_distances(
+            to_other, places[one][matched[:, 0]], places[other][matched[:, 1]]
         )
-        if not pycolmap.estimate_two_view_geometry_pose(*seen, relative):
-            continue
-        assert relative.cam2_from_cam1 is not None  # it was found
-        turn = turns[other] @ turns[one].T
-        difference = relative.cam2_from_cam1.rotation.matrix().T @ turn
-        angle = np.degrees(np.arccos(np.clip((np.trace(difference) - 1) / 2, -1, 1)))
-        names = (images[one].name, images[other].name)
-        yield names, len(relative.inlier_matches), float(angle)
+        yield (images[one].name, images[other].name), distances * cameras[one].mean_focal_length()
+
+
+def _epipolar_distances(
+    to_other: pycolmap.Rigid3d, here: np.ndarray, there: np.ndarray
+) -> np.ndarray:
+    """How far matches are from lying on rays that meet, [N], to first order (Sampson 1982).
+
+    Args:
+      to_other: from the axes of one camera to those of the other.
+      here: [N, 2], places on the image plane of the one, focal lengths.
+      there: [N, 2], the same of the other.
+    """
+    x, y, z = to_other.translation
+    across = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    essential = across @ to_other.rotation.matrix()
+    here, there = (np.column_stack([place, np.ones(len(place))]) for place in (here, there))
+    lines, other_lines = here @ essential.T, there @ essential
+    slopes = np.column_stack([lines[:, :2], other_lines[:, :2]])
+    distances: np.ndarray = np.abs((there * lines).sum(-1)) / np.maximum(
+        np.linalg.norm(slopes, axis=-1), 1e-12
+    )
+    return distances
