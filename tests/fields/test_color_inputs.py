@@ -90,6 +90,15 @@ def test_a_field_without_them_has_the_weights_that_it_always_had(make: type[Fiel
         assert shapes == [weight.shape for weight in plain.weights]
 
 
+@pytest.mark.parametrize("make", [network, planes])
+def test_configurations_of_earlier_versions_are_read(make: type[Field]) -> None:
+    field = make(direction_frequencies=3, appearance_width=2)
+    config = field.get_config()
+    before = {**config, **config.pop("color_inputs")}
+    again = type(field).from_config(before)
+    assert again.get_config() == field.get_config()
+
+
 def test_codes_are_of_images_and_learn_in_a_group_of_their_own() -> None:
     config = Config().replaced(field="planes", plane_resolution=8, appearance_width=3)
     model = make_model(config, num_images=5)

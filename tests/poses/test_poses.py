@@ -206,7 +206,7 @@ def test_the_sharpest_frames_of_a_video_are_taken(tmp_path: Path) -> None:
 
 
 def test_photographs_are_upright_masked_and_of_one_size(photographs: Path, tmp_path: Path) -> None:
-    """One lies on its side and says so, one is PNG, one is of two words, others cannot be used."""
+    """One lies on its side and says so, one is PNG, two have odd names, others cannot be used."""
     folder, masks = tmp_path / "photos", tmp_path / "masks"
     shutil.copytree(photographs, folder)
     masks.mkdir()
@@ -223,6 +223,7 @@ def test_photographs_are_upright_masked_and_of_one_size(photographs: Path, tmp_p
     mask = np.full([HEIGHT, WIDTH], 255, np.uint8)
     mask[:, :40] = 0
     (folder / "IMG_0001.jpg").rename(folder / "IMG 0001.jpg")
+    (folder / "IMG_0000.jpg").rename(folder / "#IMG_0000.jpg")
     Image.fromarray(mask).save(masks / "IMG 0001.png")
     Image.fromarray(mask).save(masks / "IMG_99.png")
     output = find_poses(folder, tmp_path / "room", f"--masks={masks}")

@@ -16,6 +16,7 @@ from serving.server.servable import Servable
 from tfnerf.errors import UserError
 from tfnerf.evaluate.grid_cost import measure_cost
 from tfnerf.evaluate.split import evaluate_split
+from tfnerf.fields.density_grid import DensityGrid
 from tfnerf.flags import to_flagfile
 from tfnerf.mesh.build import build_mesh
 from tfnerf.runs.folder import RunFolder
@@ -87,7 +88,7 @@ def test_a_grid_costs_little_and_misses_nothing(given_a_grid: TrainedRun) -> Non
     assert measure_cost(given_a_grid.as_trained, scene, scene.held_out) is None
 
 
-def test_a_scene_that_moves_is_given_one_grid_for_all_times(tmp_path: Path) -> None:
+def test_a_scene_that_moves_is_given_a_grid_that_knows_time(tmp_path: Path) -> None:
     config = small_config(
         time_model="deform",
         builtin_motion=True,
@@ -178,7 +179,8 @@ def test_planes_become_a_mesh(on_planes: Path) -> None:
 def test_a_survey_finds_what_the_field_holds(hierarchical: Path) -> None:
     run = TrainedRun.load(str(hierarchical))
     box = np.array([[-1.5] * 3, [1.5] * 3])
-    grid = fine_survey(run.model.final, coarse_survey(run.model.final, box), resolution=40)
+    grid = DensityGrid(40)
+    fine_survey(run.model.final, coarse_survey(run.model.final, box), grid)
     low, high = grid.box.corners.numpy()
     points = np.random.default_rng(0).uniform(-1.5, 1.5, [20000, 3]).astype(np.float32)
     density = run.model.final(points)[0].numpy()

@@ -149,8 +149,11 @@ def test_each_view_has_a_tint_that_changes_nothing_else() -> None:
 
 
 def test_the_built_in_scene_has_as_many_training_views_as_are_asked_for() -> None:
-    settings = SceneSettings(dataset="builtin", builtin_views=2)
-    scene = load_scene(settings, ("train", "val"))
-    assert len(scene.train) == 2 and len(scene.splits["val"]) == 6
-    poses = np.concatenate([views.cameras.camera_to_world for views in scene.splits.values()])
-    assert len(np.unique(poses, axis=0)) == 8
+    usual = load_scene(SceneSettings(dataset="builtin"), ("train", "val"))
+    for count in (2, 62):
+        settings = SceneSettings(dataset="builtin", builtin_views=count)
+        scene = load_scene(settings, ("train", "val", "test"))
+        assert len(scene.train) == count
+        np.testing.assert_array_equal(scene.splits["val"].images, usual.splits["val"].images)
+        poses = np.concatenate([views.cameras.camera_to_world for views in scene.splits.values()])
+        assert len(np.unique(poses, axis=0)) == count + 12

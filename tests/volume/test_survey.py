@@ -7,6 +7,9 @@ import tensorflow as tf
 from known_fields import KnownField, known_model
 from small import small_config, small_scene
 
+from tfnerf.fields.density_grid import DensityGrid
+from tfnerf.fields.field import Conditions, condition_of
+from tfnerf.geometry.cameras import Rays
 from tfnerf.scenes import some_pixels
 from tfnerf.volume.scene_renderer import SceneRenderer
 from tfnerf.volume.survey import coarse_survey, fine_survey, keep_seen
@@ -47,9 +50,36 @@ def test_what_pictures_are_the_same_without_is_left_out() -> None:
     assert not kept[distance < 0.2].any()
     white = np.linalg.norm(centers - [1.4, 0, 0.3], axis=-1) < 0.2
     assert kept[white].mean() < 0.7  # only where it veils the black ball
-    fine = fine_survey(renderer.model.final, coarse, 64)
+    fine = DensityGrid(64)
+    fine_survey(renderer.model.final, coarse, fine)
     low, high = fine.box.corners.numpy()
     assert (low[:2] <= -0.65).all() and (high >= 0.65).all()
+
+
+class Passing(KnownField):
+    """A ball that crosses in front of a wall at x = -1."""
+
+    def call(
+        self,
+        points: tf.Tensor,
+        conditions: Conditions | None = None,
+        density_noise: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        offset = points[:, 1] - (2 * condition_of(conditions, "time") - 1)
+        ball = points[:, 0] ** 2 + offset**2 + points[:, 2] ** 2 < 0.3**2
+        return tf.where(ball | (points[:, 0] < -1), 200.0, 0.0), points
+
+
+def test_what_passed_by_hides_nothing_later() -> None:
+    field = Passing(density, color)
+    grid = DensityGrid(48, num_times=8)
+    fine_survey(field, coarse_survey(field, BOX, grid.telling_times(field)), grid)
+    towards_wall = Rays(*tf.constant([[[2.0, -0.9, 0]], [[-1.0, 0, 0]], [[-1.0, 0, 0]]]))
+    depths = tf.constant([[2.0, 3.5]])  # where the ball was at first, and in the wall
+    for time, there in ((0.05, [True, True]), (0.9, [False, True])):
+        rays = towards_wall._replace(conditions={"time": tf.constant([time])})
+        densities, _ = grid.look_along(rays, depths)
+        np.testing.assert_array_equal(densities[0] > 0, there)
 
 
 def test_where_nothing_is_seen_everything_is_kept() -> None:

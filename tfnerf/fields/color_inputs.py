@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -37,6 +37,13 @@ class ColorInputs(NamedTuple):
             network.shadow_hints,
             network.highlights,
         )
+
+    @classmethod
+    def taken_from(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """A field's configuration with these as one argument; earlier versions had each alone."""
+        own = {name: config[name] for name in cls._fields if name in config}
+        rest = {name: value for name, value in config.items() if name not in own}
+        return {**rest, "color_inputs": cls(**config.get("color_inputs", own))}
 
     @property
     def width(self) -> int:

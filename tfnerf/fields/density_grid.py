@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -145,25 +145,32 @@ class DensityGrid(keras.layers.Layer):
 
     def _all_of(self, field: Field) -> tf.Tensor | None:
         """The densities of all cells, if the field can tell; of a span, the most that is in it."""
-        if self.num_times is None:
-            return field.densities_on_grid(self.resolution)
-        times = self._telling_times(field)
+        times = self.telling_times(field)
         found = [field.densities_on_grid(self.resolution, time) for time in times]
         return None if found[0] is None else self._most_of_spans(times, found)
 
-    def _telling_times(self, field: Field) -> list[float]:
-        """Ends of spans, and times between which a field changes evenly."""
-        assert self.num_times is not None
+    def telling_times(self, field: Field) -> Sequence[float | None]:
+        """Ends of spans, and times between which a field changes evenly; None: nothing moves."""
+        if self.num_times is None:
+            return [None]
         ends = np.linspace(0, 1, self.num_times + 1)
-        return np.unique(np.concatenate([ends, field.moments]).round(6)).tolist()
+        times: list[float | None] = np.unique(
+            np.concatenate([ends, field.moments]).round(6)
+        ).tolist()
+        return times
 
-    def _most_of_spans(self, times: list[float], found: list[Any]) -> tf.Tensor:
-        """The largest densities [T, G, G, G] of each span, of densities at times in and around."""
-        assert self.num_times is not None
+    def _most_of_spans(self, times: Sequence[float | None], found: list[Any]) -> tf.Tensor:
+        """The largest densities of each span, of densities [G, G, G] at times in and around."""
+        if self.num_times is None:
+            return found[0]
         spans = []
         for span in range(self.num_times):
             begin, end = span / self.num_times - _ROUNDING, (span + 1) / self.num_times + _ROUNDING
-            inside = [densities for time, densities in zip(times, found) if begin <= time <= end]
+            inside = [
+                densities
+                for time, densities in zip(times, found)
+                if time is not None and begin <= time <= end
+            ]
             spans.append(functools.reduce(tf.maximum, inside))
         return tf.stack(spans)
 
@@ -196,20 +203,40 @@ class DensityGrid(keras.layers.Layer):
         density = tf.tensor_scatter_nd_update(density, index, _DECAY * before)
         return tf.reshape(tf.tensor_scatter_nd_max(density, index, found), self.shape)
 
-    def fill(self, field: Field) -> None:
-        """Takes over the density of a field at the centre of each cell, which may take a while."""
+    def fill(
+        self,
+        field: Field,
+        asked: np.ndarray | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Takes over the density of a field at the centre of each cell, which may take a while.
+
+        Args:
+          field: whose densities these are.
+          asked: [G^3] bool, cells that a field has to be asked for if it cannot tell all of them
+            at once, nothing is in the others; None: all.
+          progress: called with the number of cells that it was asked for.
+        """
         densities = self._all_of(field)
         if densities is None:
-            densities = self._all_asked(field)
+            densities = self._all_asked(field, asked, progress)
         self.density.assign(densities)
 
-    def _all_asked(self, field: Field) -> tf.Tensor:
+    def _all_asked(
+        self,
+        field: Field,
+        asked: np.ndarray | None,
+        progress: Callable[[int], object] | None,
+    ) -> tf.Tensor:
         """The same of a field that has to be asked for each cell."""
         points = cell_centers(self.box.corners.numpy(), self.resolution)
-        if self.num_times is None:
-            return densities_at(field, points).reshape(self.shape)
-        times = self._telling_times(field)
-        found = [densities_at(field, points, time).reshape(self.shape[1:]) for time in times]
+        asked = np.ones(len(points), bool) if asked is None else asked
+        times = self.telling_times(field)
+        found = []
+        for time in times:
+            density = np.zeros(len(points), np.float32)
+            density[asked] = densities_at(field, points[asked], time, progress)
+            found.append(density.reshape([self.resolution] * 3))
         return self._most_of_spans(times, found)
 
     def mark_occupied(self) -> None:

@@ -166,10 +166,10 @@ class RadianceField(Field):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> RadianceField:
         """The inverse of `get_config`."""
-        made = {"color_inputs": ColorInputs(**config["color_inputs"])}
+        config = ColorInputs.taken_from(config)
         if "deformation" in config:
-            made["deformation"] = keras.saving.deserialize_keras_object(config["deformation"])
-        return cls(**{**config, **made})
+            config["deformation"] = keras.saving.deserialize_keras_object(config["deformation"])
+        return cls(**config)
 
 
 def _dense(

@@ -309,7 +309,7 @@ class Planes(Field):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Planes:
         """The inverse of `get_config`."""
-        return cls(**{**config, "color_inputs": ColorInputs(**config["color_inputs"])})
+        return cls(**ColorInputs.taken_from(config))
 
 
 @tf.custom_gradient

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def _take_photograph(path: Path, target: Path) -> Path:
             name = path.name if as_it_is else f"{path.stem}.{_suffix_for(image)}"
             taken = target / _one_word(name)
             if taken.exists():
-                raise UserError("another file of this name was taken")
+                raise UserError(f"another file was taken as {taken.name}")
             if as_it_is:
                 image.load()  # raises where it is damaged
                 shutil.copyfile(path, taken)
@@ -131,8 +132,8 @@ def _take_photograph(path: Path, target: Path) -> Path:
 
 
 def _one_word(name: str) -> str:
-    """A name without spaces, which end names in COLMAP's lists."""
-    return "_".join(name.split())
+    """A name that stays whole in COLMAP's lists: a space would end it, a # make it a comment."""
+    return re.sub(r"[\s#]", "_", name)
 
 
 def _suffix_for(image: Image.Image) -> str:
@@ -176,7 +177,7 @@ def _take_masks(source: Path, images: Path, target: Path) -> dict[str, str]:
     masks = {path.stem: path for path in found} | {path.name: path for path in found}
     # Of `a.heic`, whose image is `a.jpg`, it may be called `a.heic.png` too.
     masks |= {Path(path.stem).stem: path for path in found if Path(path.stem).suffix}
-    masks |= {_one_word(name): path for name, path in masks.items()}
+    masks = {_one_word(name): path for name, path in masks.items()} | masks
     make_folder(target)
     taken: set[Path | None] = set()
     for image in list_images(images):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -108,8 +109,9 @@ def _match(workplace: Workplace, gathered: Gathered) -> None:
     options = pycolmap.FeatureMatchingOptions(use_gpu=False)
     chosen = workplace.database.with_name("pairs.txt")
     pairing = pycolmap.ImportedPairingOptions(match_list_path=chosen)
-    for pairs in _parts("matches", _pairs(workplace, gathered), _PAIRS_AT_A_TIME, "pair"):
-        chosen.write_text("".join(f"{one} {other}\n" for one, other in pairs))
+    all_pairs = _in_background(lambda _: _pairs(workplace, gathered))
+    for pairs in _parts("matches", all_pairs, _PAIRS_AT_A_TIME, "pair"):
+        chosen.write_text("".join(f"{one} {other}\n" for one, other in pairs), encoding="utf-8")
         _in_background(
             lambda token: pycolmap.match_image_pairs(
                 workplace.database,
@@ -123,6 +125,12 @@ def _match(workplace: Workplace, gathered: Gathered) -> None:
 
 def _pairs(workplace: Workplace, gathered: Gathered) -> list[tuple[str, str]]:
     """Names of the images that are compared."""
+    for name in gathered.names:
+        if re.search(r"[\s#]", name):  # taken by a version that kept such names
+            raise UserError(
+                f"{workplace.images / name}: COLMAP cannot compare names with spaces or "
+                "#; give another --output"
+            )
     count = len(gathered.names)
     options: Any
     generate: Any
@@ -140,7 +148,8 @@ def _pairs(workplace: Workplace, gathered: Gathered) -> list[tuple[str, str]]:
     with pycolmap.Database.open(workplace.database) as database:
         names = {image.image_id: image.name for image in database.read_all_images()}
         pairs = generate(options, database).all_pairs()
-    return [(names[one], names[other]) for one, other in dict.fromkeys(map(tuple, pairs))]
+    different = dict.fromkeys((min(pair), max(pair)) for pair in pairs if pair[0] != pair[1])
+    return [(names[one], names[other]) for one, other in different]
 
 
 def _vocabulary(workplace: Workplace) -> Path:

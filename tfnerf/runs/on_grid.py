@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tfnerf.fields.model import NeRF, make_model
 from tfnerf.scenes import Scene, some_pixels
 from tfnerf.scenes.extent import visible_box
 from tfnerf.settings import Config, RenderSettings
 from tfnerf.volume.scene_renderer import SceneRenderer
-from tfnerf.volume.survey import ALWAYS, coarse_survey, fine_survey, keep_seen
+from tfnerf.volume.survey import coarse_survey, fine_survey, keep_seen
 
-_RESOLUTION, _MOVING_RESOLUTION = 256, 128
+_RESOLUTION, _MOVING_RESOLUTION = 256, 96
+"""The second where there are cells for each of many spans of time."""
 _NUM_PROBES = 192
 _NUM_SAMPLES = 12
 _EVEN_SHARE = 0.6
 _NUM_RAYS = 16384
 """That tell what is seen."""
-_NUM_TIMES = 17
-"""At which a scene that moves is looked at: its grid is one for all times."""
 
 
 def config_on_grid(config: Config, num_samples: int | None) -> Config:
@@ -30,7 +27,6 @@ def config_on_grid(config: Config, num_samples: int | None) -> Config:
         num_samples=num_samples or _NUM_SAMPLES,
         num_probes=_NUM_PROBES,
         grid_resolution=_MOVING_RESOLUTION if moves else _RESOLUTION,
-        grid_times=1 if moves else RenderSettings.grid_times,
         even_share=_EVEN_SHARE,
         lindisp=before.lindisp,
         rays_per_chunk=before.rays_per_chunk,
@@ -54,15 +50,9 @@ def model_on_grid(renderer: SceneRenderer, scene: Scene, config: Config, step: i
     on_grid.final.set_weights(renderer.model.final.get_weights())
     if on_grid.codes is not None and renderer.model.codes is not None:
         on_grid.codes.rows.assign(renderer.model.codes.rows.value)
-    times = ALWAYS
-    if config.scene.time_model != "none":
-        times = tuple(np.linspace(0, 1, _NUM_TIMES).tolist())
+    times = on_grid.grid.telling_times(on_grid.final)
     coarse = coarse_survey(on_grid.final, visible_box(scene), times)
     rays, _ = some_pixels(scene, scene.train, _NUM_RAYS)
     keep_seen(coarse, renderer, rays)
-    grid = fine_survey(on_grid.final, coarse, config.rendering.grid_resolution, times)
-    shapes = [weight.shape for weight in on_grid.grid.weights]
-    on_grid.grid.set_weights(
-        [weight.reshape(shape) for weight, shape in zip(grid.get_weights(), shapes)]
-    )
+    fine_survey(on_grid.final, coarse, on_grid.grid)
     return on_grid

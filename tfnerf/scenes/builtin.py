@@ -65,10 +65,10 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
 
 
 def _render_split(split: str, settings: SceneSettings) -> Views:
-    counts = _num_views(settings)
-    first, count = _first_view(split, counts), counts[split]
-    poses = np.stack([_pose(first + index) for index in range(count)])
-    moments = _moments(settings, split, first, count)
+    views = _views_of(split, settings)
+    count = len(views)
+    poses = np.stack([_pose(view) for view in views])
+    moments = _moments(settings, split, views)
     images = np.stack(
         [_render(pose, moment, settings.pixel_centers) for pose, moment in zip(poses, moments)]
     )
@@ -80,31 +80,32 @@ def _render_split(split: str, settings: SceneSettings) -> Views:
     return Views(images, 255, cameras, tuple(f"{split}_{index:03d}" for index in range(count)))
 
 
-def _num_views(settings: SceneSettings) -> dict[str, int]:
-    """Of each split."""
+def _views_of(split: str, settings: SceneSettings) -> list[int]:
+    """Numbers of the places on the sphere of cameras that a split was taken from.
+
+    Splits follow each other, so that no two share a view; training views beyond the usual number
+    follow them all, so that what is held out stays the same.
+    """
     varied = settings.builtin_motion or settings.builtin_lights or settings.builtin_tints
     counts = _NUM_VARIED_VIEWS if varied else _NUM_VIEWS
-    if settings.builtin_views is None:
-        return counts
-    return {**counts, "train": settings.builtin_views}
+    first = sum(counts[other] for other in _SPLITS[: _SPLITS.index(split)])
+    usual = list(range(first, first + counts[split]))
+    if split != "train" or settings.builtin_views is None:
+        return usual
+    num_all = sum(counts.values())
+    more = range(num_all, num_all + settings.builtin_views)
+    return [*usual, *more][: settings.builtin_views]
 
 
-def _first_view(split: str, counts: dict[str, int]) -> int:
-    """Splits follow each other on the sphere of cameras, so that no two share a view."""
-    before = _SPLITS[: _SPLITS.index(split)]
-    return sum(counts[other] for other in before)
-
-
-def _moments(settings: SceneSettings, split: str, first: int, count: int) -> list[_Moment]:
+def _moments(settings: SceneSettings, split: str, views: list[int]) -> list[_Moment]:
     """Of each view of a split."""
-    views = first + np.arange(count)
     return [
         _Moment(
             time if settings.builtin_motion else 0.0,
             _light(view) if settings.builtin_lights else None,
             _tint(view) if settings.builtin_tints else None,
         )
-        for time, view in zip(_times(split, count).tolist(), views.tolist())
+        for time, view in zip(_times(split, len(views)).tolist(), views)
     ]
 
 

@@ -58,8 +58,8 @@ class NetworkSettings(Checked):
     first_plane_resolution: int = flag(128, "The same at first.", at_least=2, only_for=_PLANES)
     plane_proportions: str = flag(
         "1,1,1",
-        "Shares of these that there are along x, along y and along z. Forward-facing scenes need "
-        "fewer in depth: 1,1,0.4.",
+        "Shares of plane_resolution that there are along x, along y and along z. Forward-facing "
+        "scenes need fewer in depth, which in NDC is z: 1,1,0.4.",
         only_for=_PLANES,
     )
     density_components: str = flag(

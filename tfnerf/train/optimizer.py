@@ -52,9 +52,11 @@ class GroupedAdam:
 
     @property
     def rate_share(self) -> tf.Tensor:
-        """What is left of the initial learning rate at the next step, scalar float32."""
-        schedule = self._adams[0].schedule
-        return schedule(self.step) / schedule.initial
+        """What is left of the initial learning rate at the next step, scalar float32.
+
+        Warm-up does not count.
+        """
+        return self._adams[0].schedule.decay(self.step)
 
     def start_at(self, step: int) -> None:
         """Makes as if so many steps were done, with moments of zero."""

@@ -26,10 +26,15 @@ class DecayWithWarmup(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> tf.Tensor:
         """The learning rate, scalar float32, of a step, counted from 0."""
         step = tf.cast(step, tf.float32)
-        rate = self.initial * 0.1 ** (step / self.decay_steps)
+        rate = self.initial * self.decay(step)
         if self.warmup_steps:
             rate *= tf.minimum(1.0, (step + 1) / self.warmup_steps)
         return rate
+
+    def decay(self, step: Any) -> tf.Tensor:
+        """What is left of the initial rate after a step, without warm-up; scalar float32."""
+        share: tf.Tensor = 0.1 ** (tf.cast(step, tf.float32) / self.decay_steps)
+        return share
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this schedule again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -16,33 +16,30 @@ from tfnerf.volume.scene_renderer import SceneRenderer
 
 _FIRST_RESOLUTION = 64
 _POINTS_PER_SIDE = 2
-"""Of a cell of the first grid that are asked, so that what is thin is not missed; one where many
-times are asked."""
+"""Of a cell of the first grid that are asked, so that what is thin is not missed; where many times
+are asked it is one point at each."""
 _SEEN = 0.9995
 """Share of what makes pictures that has to be kept."""
 _RAYS_PER_CHUNK = 1024
 
 
-ALWAYS: tuple[float | None, ...] = (None,)
-"""The times that a field is asked at in which nothing moves."""
-
-
 def coarse_survey(
-    field: Field, box: np.ndarray, times: Sequence[float | None] = ALWAYS
+    field: Field, box: np.ndarray, times: Sequence[float | None] = (None,)
 ) -> DensityGrid:
     """A coarse grid of what a field holds.
 
     Args:
       field: a trained one.
       box: [2, 3], where to look, in the coordinates of the field.
-      times: of a cell the most that it ever holds at these counts.
+      times: of a cell the most that it holds at any of these counts; None: nothing moves.
     """
     grid = DensityGrid(_FIRST_RESOLUTION, name="grid")
     grid.box.corners.assign(box)
     per_side = _POINTS_PER_SIDE if len(times) == 1 else 1
     points = cell_centers(box, _FIRST_RESOLUTION * per_side)
     with progress_bar("grid", len(times) * len(points), "point") as progress:
-        found = _most_at(field, points, times, progress)
+        of_times = [densities_at(field, points, time, progress) for time in times]
+    found = np.max(of_times, axis=0)
     found = found.reshape([_FIRST_RESOLUTION, per_side] * 3)
     grid.density.assign(found.max(axis=(1, 3, 5)))
     grid.mark_occupied()
@@ -93,44 +90,21 @@ def _most_of(values: np.ndarray) -> np.ndarray:
     return kept
 
 
-def fine_survey(
-    field: Field,
-    coarse: DensityGrid,
-    resolution: int,
-    times: Sequence[float | None] = ALWAYS,
-) -> DensityGrid:
-    """A grid over what a coarse one calls occupied.
+def fine_survey(field: Field, coarse: DensityGrid, grid: DensityGrid) -> None:
+    """Fills a grid over what a coarse one calls occupied.
 
     Args:
       field: what both show.
       coarse: the coarse one.
-      resolution: G, cells along each side.
-      times: as of the coarse one.
+      grid: that is filled, at each of its times.
     """
-    grid = DensityGrid(resolution, name="grid")
     grid.box.corners.assign(coarse.occupied_box(all_pieces=True))
-    points = cell_centers(grid.box.corners.numpy(), resolution)
+    points = cell_centers(grid.box.corners.numpy(), grid.resolution)
     something = _lookup(coarse.occupied.numpy(), coarse.box.corners.numpy(), points)
-    density = np.zeros(len(points), np.float32)
-    num_asked = len(times) * int(something.sum())
+    num_asked = len(grid.telling_times(field)) * int(something.sum())
     with progress_bar("grid, where something is", num_asked, "point") as progress:
-        density[something] = _most_at(field, points[something], times, progress)
-    grid.density.assign(density.reshape([resolution] * 3))
+        grid.fill(field, something, progress)
     grid.mark_occupied()
-    return grid
-
-
-def _most_at(
-    field: Field,
-    points: np.ndarray,
-    times: Sequence[float | None],
-    progress: Callable[[int], object],
-) -> np.ndarray:
-    """The largest densities [M] at points [M, 3] of all times."""
-    most = np.zeros(len(points), np.float32)
-    for time in times:
-        np.maximum(most, densities_at(field, points, time, progress), out=most)
-    return most
 
 
 def _lookup(cells: np.ndarray, box: np.ndarray, points: np.ndarray) -> np.ndarray:
