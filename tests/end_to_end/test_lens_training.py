@@ -91,7 +91,7 @@ def panoramas(folder: Path) -> Scene:
         camera_to_world=poses.astype(np.float32),
         focal=np.full([NUM_VIEWS, 2], width / (2 * np.pi), np.float32),
         center=np.tile(np.float32([width / 2, height / 2]), [NUM_VIEWS, 1]),
-        distortion=None,
+        distortion=np.zeros([NUM_VIEWS, 4], np.float32),
         height=height,
         width=width,
         lens="equirectangular",
@@ -123,6 +123,7 @@ def learned(scene: Scene) -> float:
     config = small_planes_config(
         first_plane_resolution=24,
         plane_resolution=48,
+        plane_proportions="1,1,1",
         density_components="6",
         color_components="8",
         decoder_width=24,
