@@ -223,7 +223,7 @@ def test_photographs_are_upright_masked_and_of_one_size(photographs: Path, tmp_p
     mask = np.full([HEIGHT, WIDTH], 255, np.uint8)
     mask[:, :40] = 0
     (folder / "IMG_0001.jpg").rename(folder / "IMG 0001.jpg")
-    (folder / "IMG_0000.jpg").rename(folder / "#IMG_0000.jpg")
+    (folder / "IMG_0013.jpg").rename(folder / "#IMG_0013.jpg")
     Image.fromarray(mask).save(masks / "IMG 0001.png")
     Image.fromarray(mask).save(masks / "IMG_99.png")
     output = find_poses(folder, tmp_path / "room", f"--masks={masks}")
