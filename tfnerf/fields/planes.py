@@ -272,7 +272,8 @@ class Planes(Field):
 
         The total variation of the paper, squared as in its released code.
         """
-        return tf.add_n([squared_steps(plane.value) for plane in self.planes])
+        planes = [tf.convert_to_tensor(plane.value) for plane in self.planes]
+        return tf.add_n([squared_steps(plane) for plane in planes])
 
     def jerkiness(self) -> tf.Tensor:
         """Mean squared second difference between moments of what changes in time; scalar.
