@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfnerf.fields.planes import Planes, interpolated, make_field, squared_steps
+from tfnerf.fields.factors import interpolated, squared_steps
+from tfnerf.fields.planes import Planes, make_field
 from tfnerf.settings import Config, TrainingSettings
 
 BOX = np.array([[-1.0, -2.0, 0.5], [1.0, 1.0, 1.5]])

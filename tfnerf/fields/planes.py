@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from tfnerf.fields.box import Box
 from tfnerf.fields.color_inputs import ColorInputs
+from tfnerf.fields.factors import interpolated, resampled, squared_steps
 from tfnerf.fields.field import Conditions, Field, Loss, RateGroup, condition_of
 from tfnerf.settings import Config, TrainingSettings
 
@@ -216,8 +217,8 @@ class Planes(Field):
         for axes, plane, line, split in zip(
             _PAIRS, self.planes, self.lines, self.density_components
         ):
-            along_plane = _resampled(plane.value[..., :split], [centers, centers])
-            along_line = _resampled(line.value[..., :split], [centers, times])[:, 0]
+            along_plane = resampled(plane.value[..., :split], [centers, centers])
+            along_line = resampled(line.value[..., :split], [centers, times])[:, 0]
             product = tf.reshape(along_plane, [-1, split]) @ tf.transpose(along_line)
             total += tf.transpose(tf.reshape(product, [resolution] * 3), np.argsort(axes))
         return self._density(total)
@@ -235,8 +236,8 @@ class Planes(Field):
         for (i, j, k), plane, line, old_plane, old_line in zip(
             _PAIRS, self.planes, self.lines, coarse.planes, coarse.lines
         ):
-            plane.assign(_resampled(old_plane.value, [places[i], places[j]]))
-            line.assign(_resampled(old_line.value, [places[k]]))
+            plane.assign(resampled(old_plane.value, [places[i], places[j]]))
+            line.assign(resampled(old_line.value, [places[k]]))
         for layer, old_layer in zip(self.decoder, coarse.decoder):
             layer.set_weights(old_layer.get_weights())
         self.density_scale.assign(coarse.density_scale.value)
@@ -272,6 +273,7 @@ class Planes(Field):
 
         The total variation of the paper, squared as in its released code.
         """
+        # As tensors: on several devices a gradient of our own is given no variables.
         planes = [tf.convert_to_tensor(plane.value) for plane in self.planes]
         return tf.add_n([squared_steps(plane) for plane in planes])
 
@@ -311,91 +313,6 @@ class Planes(Field):
     def from_config(cls, config: dict[str, Any]) -> Planes:
         """The inverse of `get_config`."""
         return cls(**ColorInputs.taken_from(config))
-
-
-@tf.custom_gradient
-def interpolated(image: tf.Tensor, row: tf.Tensor, column: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """Values between those of an image, bilinear; 0 outside of it.
-
-    One kernel on CPUs and GPUs, eight times as fast as gathering corners. Its own gradient would
-    work out that of the places too.
-
-    Args:
-      image: [H, W, C].
-      row: [M], 0 to 1: from the centre of the first row to that of the last.
-      column: [M], the same across.
-
-    Returns:
-      [M, C].
-    """
-    boxes = tf.stack([row, column, row, column], -1)
-    indices = tf.zeros(tf.shape(row), tf.int32)
-    batch = image[tf.newaxis]
-    values = tf.raw_ops.CropAndResize(
-        image=batch, boxes=boxes, box_ind=indices, crop_size=[1, 1], method="bilinear"
-    )
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None]:
-        of_batch = tf.raw_ops.CropAndResizeGradImage(
-            grads=upstream[:, tf.newaxis, tf.newaxis, :],
-            boxes=boxes,
-            box_ind=indices,
-            image_size=tf.shape(batch),
-            T=image.dtype,
-            method="bilinear",
-        )
-        return of_batch[0], None, None
-
-    return values[:, 0, 0, :], gradient
-
-
-@tf.custom_gradient
-def squared_steps(image: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """Mean squared difference between neighbours, along rows and along columns; scalar.
-
-    A square form, image times curvature, whose gradient is twice the curvature: one convolution for
-    both, where TensorFlow's own gradient would pass over the image a dozen times.
-
-    Args:
-      image: [H, W, C].
-    """
-    height, width, channels = image.shape
-    per_row = 1 / max(1, (height - 1) * width * channels)
-    per_column = 1 / max(1, height * (width - 1) * channels)
-    stencil = np.array(
-        [
-            [0, -per_row, 0],
-            [-per_column, 2 * (per_row + per_column), -per_column],
-            [0, -per_row, 0],
-        ],
-        np.float32,
-    )
-    kernel = np.tile(stencil[:, :, np.newaxis, np.newaxis], [1, 1, channels, 1])
-    # Beyond an edge the image goes on as it is there: no difference.
-    padded = tf.pad(image, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")
-    curvature = tf.nn.depthwise_conv2d(padded[tf.newaxis], kernel, [1, 1, 1, 1], "VALID")[0]
-    return tf.reduce_sum(image * curvature), lambda upstream: 2 * upstream * curvature
-
-
-def _resampled(values: tf.Tensor, places: Sequence[np.ndarray]) -> tf.Tensor:
-    """Values between those of an array, linear along each of its first axes.
-
-    Args:
-      values: [A, B, ..., C], one axis for each of the next.
-      places: for each axis, from 0 at its first element to 1 at its last.
-    """
-    for axis, place in enumerate(places):
-        last = values.shape[axis] - 1
-        if last == 0:
-            continue
-        index = np.clip(place * last, 0, last)
-        below = np.minimum(index.astype(int), last - 1)
-        share = (index - below).astype(np.float32)
-        share = share.reshape([-1] + [1] * (len(values.shape) - axis - 1))
-        values = (1 - share) * tf.gather(values, below, axis=axis) + share * tf.gather(
-            values, below + 1, axis=axis
-        )
-    return values
 
 
 def make_field(config: Config, step: int, name: str) -> Planes:

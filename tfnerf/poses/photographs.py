@@ -113,7 +113,7 @@ def _take_photograph(path: Path, target: Path) -> Path:
             suffixes = _KEPT.get(image.format or "", ())
             as_it_is = not turned and path.suffix.lower() in suffixes and image.mode == "RGB"
             name = path.name if as_it_is else f"{path.stem}.{_suffix_for(image)}"
-            taken = target / _one_word(name)
+            taken = target / one_word(name)
             if taken.exists():
                 raise UserError(f"another file was taken as {taken.name}")
             if as_it_is:
@@ -131,7 +131,7 @@ def _take_photograph(path: Path, target: Path) -> Path:
     return taken
 
 
-def _one_word(name: str) -> str:
+def one_word(name: str) -> str:
     """A name that stays whole in COLMAP's lists: a space would end it, a # make it a comment."""
     return re.sub(r"[\s#]", "_", name)
 
@@ -177,7 +177,7 @@ def _take_masks(source: Path, images: Path, target: Path) -> dict[str, str]:
     masks = {path.stem: path for path in found} | {path.name: path for path in found}
     # Of `a.heic`, whose image is `a.jpg`, it may be called `a.heic.png` too.
     masks |= {Path(path.stem).stem: path for path in found if Path(path.stem).suffix}
-    masks = {_one_word(name): path for name, path in masks.items()} | masks
+    masks = {one_word(name): path for name, path in masks.items()} | masks
     make_folder(target)
     taken: set[Path | None] = set()
     for image in list_images(images):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import pycolmap
 
 from tfnerf.errors import UserError, first_line
 from tfnerf.files import make_folder
-from tfnerf.poses.photographs import Gathered
+from tfnerf.poses.photographs import Gathered, one_word
 from tfnerf.poses.workplace import Workplace
 from tfnerf.progress import progress_bar
 
@@ -126,7 +125,7 @@ def _match(workplace: Workplace, gathered: Gathered) -> None:
 def _pairs(workplace: Workplace, gathered: Gathered) -> list[tuple[str, str]]:
     """Names of the images that are compared."""
     for name in gathered.names:
-        if re.search(r"[\s#]", name):  # taken by a version that kept such names
+        if name != one_word(name):  # taken by a version that kept such names
             raise UserError(
                 f"{workplace.images / name}: COLMAP cannot compare names with spaces or "
                 "#; give another --output"
