@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -21,14 +22,14 @@ class Solid(NamedTuple):
 
 
 def _sphere(center: Sequence[float], radius: float) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda p: np.linalg.norm(p - center, axis=-1) - radius
+    return lambda p: lengths(p - center) - radius
 
 
 def _box(center: Sequence[float], half_size: Sequence[float], rounding: float) -> Callable:
     def distance(p: np.ndarray) -> np.ndarray:
         q = np.abs(p - center) - half_size
-        outside = np.linalg.norm(np.maximum(q, 0), axis=-1)
-        return outside + np.minimum(q.max(-1), 0) - rounding
+        inside = np.maximum(np.maximum(q[:, 0], q[:, 1]), q[:, 2])
+        return lengths(np.maximum(q, 0)) + np.minimum(inside, 0) - rounding
 
     return distance
 
@@ -38,7 +39,7 @@ def _torus(center: Sequence[float], radius: float, thickness: float) -> Callable
 
     def distance(p: np.ndarray) -> np.ndarray:
         q = p - center
-        ring = np.linalg.norm(q[:, :2], axis=-1) - radius
+        ring = np.sqrt(q[:, 0] ** 2 + q[:, 1] ** 2) - radius
         return np.hypot(ring, q[:, 2]) - thickness
 
     return distance
@@ -92,7 +93,7 @@ SOLIDS = solids_at(0)
 
 def signed_distance(points: np.ndarray, solids: Sequence[Solid] = SOLIDS) -> np.ndarray:
     """Distance of points [N, 3] to the nearest surface, negative inside, scene units: [N]."""
-    return np.min([solid.distance(points) for solid in solids], axis=0)
+    return functools.reduce(np.minimum, [solid.distance(points) for solid in solids])
 
 
 def normals_at(points: np.ndarray, solids: Sequence[Solid] = SOLIDS) -> np.ndarray:
@@ -104,4 +105,9 @@ def normals_at(points: np.ndarray, solids: Sequence[Solid] = SOLIDS) -> np.ndarr
         ],
         -1,
     )
-    return normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
+    return normals / np.maximum(lengths(normals), 1e-9)[:, np.newaxis]
+
+
+def lengths(vectors: np.ndarray) -> np.ndarray:
+    """Of vectors [N, 3]: [N]; several times faster than NumPy's norm over so short an axis."""
+    return np.sqrt(vectors[:, 0] ** 2 + vectors[:, 1] ** 2 + vectors[:, 2] ** 2)
