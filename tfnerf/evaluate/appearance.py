@@ -39,7 +39,7 @@ class CodeFit:
         self._renderer = renderer
         self._scene = scene
         self._views = views
-        self._gradient = tf.function(self._of_code, reduce_retracing=True)
+        self._gradient = tf.function(self._of_code, reduce_retracing=True, autograph=False)
 
     def __call__(self, view: int) -> Cameras:
         """The camera of a view, alone, under the code that its left half looks most like."""

@@ -92,7 +92,7 @@ def _weight_in_grid(exact: SceneRenderer, fast: SceneRenderer, rays: Rays) -> tf
 
 def _timed(function: Callable[[Rays], tf.Tensor], rays: Rays) -> tuple[np.ndarray, float]:
     """What a function makes of rays, chunk by chunk, and the seconds that it takes."""
-    graph: Any = tf.function(function, reduce_retracing=True)
+    graph: Any = tf.function(function, reduce_retracing=True, autograph=False)
     chunks = [
         rows_of(rays, slice(start, start + _RAYS_PER_CHUNK))
         for start in range(0, rays.origins.shape[0], _RAYS_PER_CHUNK)

@@ -308,7 +308,9 @@ def densities_at(
         conditions = None if time is None else {"time": tf.fill(tf.shape(some)[:1], time)}
         return field(some, conditions)[0]
 
-    graph = tf.function(densities, input_signature=[tf.TensorSpec([None, 3], tf.float32)])
+    graph = tf.function(
+        densities, input_signature=[tf.TensorSpec([None, 3], tf.float32)], autograph=False
+    )
     found = [np.zeros(0, np.float32)]
     for start in range(0, len(points), _POINTS_PER_CHUNK):
         some = points[start : start + _POINTS_PER_CHUNK]

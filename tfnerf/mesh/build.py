@@ -154,7 +154,7 @@ def _chunked(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
 
 def _compiled(function: Callable[..., tf.Tensor]) -> Callable[..., np.ndarray]:
     """The function of tensors [N, 3] as one of arrays, compiled once for any N."""
-    graph = tf.function(function, reduce_retracing=True)
+    graph = tf.function(function, reduce_retracing=True, autograph=False)
 
     def compiled(*arrays: np.ndarray) -> np.ndarray:
         values: np.ndarray = graph(*(tf.constant(array, tf.float32) for array in arrays)).numpy()

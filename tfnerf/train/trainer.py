@@ -113,10 +113,12 @@ class Trainer:
         )
         if uses_xla(config.rendering):
             # Only what is inside a replica compiles: XLA knows no reduction over CPU devices.
-            self._loss_and_gradients = tf.function(self.loss_and_gradients, jit_compile=True)
+            self._loss_and_gradients = tf.function(
+                self.loss_and_gradients, jit_compile=True, autograph=False
+            )
         else:
             self._loss_and_gradients = self.loss_and_gradients
-        self._run = tf.function(self._run_in_graph)
+        self._run = tf.function(self._run_in_graph, autograph=False)
 
     @property
     def step(self) -> int:

@@ -77,8 +77,10 @@ class ImageRenderer:
         self._rays_per_chunk = picture_rays_per_chunk(
             settings, renderer.sampler, renderer.model.final
         )
-        self._render_rays = tf.function(self._render_packed, jit_compile=uses_xla(settings))
-        self._render_chunks = tf.function(self._render_on_all_devices)
+        self._render_rays = tf.function(
+            self._render_packed, jit_compile=uses_xla(settings), autograph=False
+        )
+        self._render_chunks = tf.function(self._render_on_all_devices, autograph=False)
         self._seconds_per_chunk: dict[tuple[int, bool], float] = {}
         """By what is compiled apart: the size of a chunk, and whether it has other directions."""
         self.num_calls = 0

@@ -60,7 +60,7 @@ def keep_seen(grid: DensityGrid, renderer: SceneRenderer, rays: Rays) -> None:
     warped = rays if renderer.warp is None else renderer.warp.warp(rays)
     seen = np.zeros(_FIRST_RESOLUTION**3)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def cells_and_effects(some: Rays) -> tuple[tf.Tensor, tf.Tensor]:
         samples = renderer.sampler(some, Draws())
         effects = renderer.effects(some, samples)
