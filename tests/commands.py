@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -46,6 +47,12 @@ def finish(process: subprocess.Popen, status: int = 0) -> str:
     output, _ = process.communicate(timeout=240)
     assert process.returncode == status, output
     return output
+
+
+def signal_other_thread(process: subprocess.Popen, number: int) -> None:
+    """Sends a signal that the kernel hands to another thread than the main one, as it may."""
+    threads = sorted(int(path.name) for path in Path(f"/proc/{process.pid}/task").iterdir())
+    assert ctypes.CDLL(None).tgkill(process.pid, threads[1], number) == 0
 
 
 def run(module: str, *arguments: str, status: int = 0) -> str:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
-import threading
 from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +20,7 @@ from absl import flags
 
 from serving.pem import read_pem
 from serving.ports import MAX_PORT, address, check_free
+from serving.stopping import StopSignal
 from tfnerf import command_line
 from tfnerf.errors import UserError
 
@@ -96,9 +95,7 @@ def main() -> None:
     port = _listen(server, credentials)
     # Before anyone is answered: after a restart clients had better wait than hear of no model.
     models.start()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignal()
     server.start()
     metrics.watch(models)
     addresses["address"] = address(_HOST.value, port)

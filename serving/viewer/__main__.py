@@ -9,13 +9,12 @@ the camera moves and become finer when it is still. Needs a server and nothing e
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 
 from absl import flags
 
 from serving.client import flags as client_flags
 from serving.ports import MAX_PORT, address
+from serving.stopping import StopSignal
 from tfnerf import command_line
 
 _log = logging.getLogger("tfnerf.viewer")
@@ -31,9 +30,7 @@ def main() -> None:
     with client_flags.open_client(rows_per_request=_ROWS_PER_REQUEST, patient=False) as client:
         from serving.viewer.page import ScenePage
 
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        stop = StopSignal()
         page = ScenePage(client, client_flags.model_name(), _HOST.value, _PORT.value)
         _log.info("http://%s (Ctrl-C stops)", address(_HOST.value, _PORT.value))
         stop.wait()

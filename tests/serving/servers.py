@@ -17,7 +17,7 @@ import grpc
 import keras
 import numpy as np
 import tensorflow as tf
-from commands import start
+from commands import signal_other_thread, start
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from small import RENDERING, small_renderer, small_scene
 from tensorflow_serving.apis import (
@@ -98,7 +98,7 @@ class Server:
         return json.loads(line) if line.startswith("{") else {"message": line}
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
+        signal_other_thread(self.process, number)
         status = self.process.wait(timeout=60)
         self._reader.join(timeout=10)
         return status

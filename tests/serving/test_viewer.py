@@ -23,7 +23,7 @@ from browsers import (
     open_browser,
     wait_for_finest,
 )
-from commands import finish, run, start, wait_until, wait_until_serving
+from commands import finish, run, signal_other_thread, start, wait_until, wait_until_serving
 from small import small_config
 from trained import make_run
 
@@ -204,7 +204,7 @@ def serves_until_it_is_told_to_stop(viewer: subprocess.Popen, address: str, port
         second
         == f"error: --port={port}: cannot listen on 127.0.0.1:{port}: Address already in use\n"
     )
-    viewer.send_signal(signal.SIGTERM)
+    signal_other_thread(viewer, signal.SIGTERM)
     assert "Traceback" not in finish(viewer)
 
 
