@@ -72,8 +72,15 @@ class TrainingSettings(Checked):
         only_for=_MOVING_PLANES,
     )
     learning_rate: float = flag(5e-4, "Initial learning rate of Adam.", above=0)
+    learning_rate_decay: Literal["exponential", "cosine"] = flag(
+        "exponential",
+        "How the learning rate falls; cosine: it stays high for longer and is down to a fiftieth "
+        "after learning_rate_decay_steps, which suits runs that are planned to end there.",
+    )
     learning_rate_decay_steps: int = flag(
-        250_000, "The learning rate falls by a factor of ten in this many steps.", at_least=1
+        250_000,
+        "Steps in which the learning rate falls by a factor of ten; of a cosine, to the end.",
+        at_least=1,
     )
     learning_rate_warmup_steps: int = flag(
         0, "The learning rate rises from zero over this many steps.", at_least=0

@@ -83,6 +83,7 @@ class _Adam:
             group.rate * settings.learning_rate,
             settings.learning_rate_decay_steps,
             settings.learning_rate_warmup_steps,
+            cosine=settings.learning_rate_decay == "cosine",
         )
         self.step = keras.Variable(
             0, dtype="int64", trainable=False, aggregation="only_first_replica", name="step"
