@@ -19,7 +19,7 @@ class SphereField(Field):
     are reached by no gradient: how hard it is, and a whole number that bfloat16 does not hold.
     """
 
-    colors_rays = True
+    colors_per_ray = 1
 
     def __init__(self, name: str | None = None):
         super().__init__(name=name, dtype="float32")

@@ -152,12 +152,38 @@ def test_colour_worked_out_per_ray_is_that_of_composited_features(
         lambda points: tf.norm(points, axis=-1),
         lambda features, viewdirs: 0.1 * features / opacity[:, tf.newaxis] + 0.2,
     )
-    deferred.colors_rays = True
+    deferred.colors_per_ray = 1
     per_sample = render_samples(field, rays, samples)
     opacity = per_sample.opacity
     per_ray = render_samples(deferred, rays, samples)
     np.testing.assert_allclose(per_ray.rgb, per_sample.rgb, atol=1e-5)
     np.testing.assert_array_equal(per_ray.weights, per_sample.weights)
+
+
+@pytest.mark.parametrize("num_parts", [2, 3, 9, 20])
+def test_colours_of_parts_of_rays_are_of_their_mean_features(
+    num_parts: int, rng: np.random.Generator
+) -> None:
+    """Against a loop; parts without samples, and rays that meet nothing, are black."""
+    rays, samples = some_samples(rng)
+    nothing = tf.constant(rng.random([6, 9]) < 0.3) | (tf.range(6)[:, tf.newaxis] == 2)
+
+    def density(points: tf.Tensor) -> tf.Tensor:
+        return tf.where(tf.reshape(nothing, [-1]), 0.0, tf.norm(points, axis=-1))
+
+    field = KnownField(density, lambda features, viewdirs: tf.sin(features + viewdirs) ** 2)
+    field.colors_per_ray = num_parts
+    seen = render_samples(field, rays, samples)
+    points = rays.at(samples.depths).numpy()
+    for ray, weights in enumerate(seen.weights.numpy()):
+        rgb = np.zeros(3)
+        for part in range(num_parts):
+            inside = [s for s in range(9) if s * num_parts // 9 == part and weights[s] > 0]
+            if inside:
+                total = weights[inside].sum()
+                mean = (weights[inside, np.newaxis] * points[ray, inside]).sum(0) / total
+                rgb += total * np.sin(mean + rays.viewdirs[ray].numpy()) ** 2
+        np.testing.assert_allclose(seen.rgb[ray], rgb, atol=1e-5)
 
 
 @pytest.mark.parametrize("rays_per_chunk", [1, 7, 64, 192, 1000])

@@ -55,12 +55,12 @@ class Field(keras.Model):
     """Colour and density at single points, worked out in two steps.
 
     The first gives densities, and features that the second makes colours of. So colours can be left
-    out where nothing is, or be worked out once per ray (`colors_rays`). Activations are the field's
-    own. Coordinates are those that rays have after the scene's warp.
+    out where nothing is, or be worked out a few times per ray (`colors_per_ray`). Activations are
+    the field's own. Coordinates are those that rays have after the scene's warp.
     """
 
-    colors_rays = False
-    """Whether `color` is for the composited features of rays; else it is for those of samples."""
+    colors_per_ray: int | None = None
+    """Colours that are made of composited features; None: one is made for each sample."""
     has_shadow_hints = False
     """Whether colours depend on the condition "lit" [M], the share of the light that arrives."""
 
@@ -88,7 +88,7 @@ class Field(keras.Model):
         """Features to colours.
 
         Args:
-          features: [M, F], of samples, or composited along rays.
+          features: [M, F], of samples, or composited along parts of rays.
           viewdirs: [M, 3], unit vectors along which they are seen, in world axes.
           conditions: of each row.
 

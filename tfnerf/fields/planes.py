@@ -46,8 +46,8 @@ _BETA_2 = 0.99
 class Planes(Field):
     """Density from planes and lines; colour from features that are composited along the ray.
 
-    A small network that knows the view direction makes a colour of the features, once per ray.
-    Outside of the box is nothing.
+    A small network that knows the view direction makes colours of the features, one or a few per
+    ray. Outside of the box is nothing.
 
     Args:
       resolution: R, cells along each side of the box; or three numbers: along x, y and z.
@@ -55,6 +55,7 @@ class Planes(Field):
       color_components: the same for the features of colours.
       decoder_width: of the two hidden layers that make colours.
       color_inputs: what colours depend on beside the position.
+      colors_per_ray: P, parts of each ray whose features are composited for a colour.
       num_times: T, moments that lines have, evenly spaced over the condition "time" from 0 to 1;
         1: nothing moves, and there is no such condition.
 
@@ -65,8 +66,6 @@ class Planes(Field):
       (TensorShape([1024]), TensorShape([1024, 72]))
     """
 
-    colors_rays = True
-
     def __init__(
         self,
         resolution: int | Sequence[int],
@@ -74,6 +73,7 @@ class Planes(Field):
         color_components: Sequence[int] = (16, 16, 16),
         decoder_width: int = 64,
         color_inputs: ColorInputs = ColorInputs(),
+        colors_per_ray: int = 1,
         num_times: int = 1,
         name: str | None = None,
     ):
@@ -85,8 +85,10 @@ class Planes(Field):
             "color_components": list(color_components),
             "decoder_width": decoder_width,
             "color_inputs": color_inputs._asdict(),
+            "colors_per_ray": colors_per_ray,
             "num_times": num_times,
         }
+        self.colors_per_ray = colors_per_ray
         self.num_times = num_times
         self.density_components = tuple(density_components)
         self.has_shadow_hints = color_inputs.shadow_hints
@@ -324,6 +326,7 @@ def make_field(config: Config, step: int, name: str) -> Planes:
         _of_each_pair(network.color_components),
         network.decoder_width,
         ColorInputs.of(config),
+        network.colors_per_ray,
         1 if config.scene.time_model == "none" else network.time_resolution,
         name=name,
     )

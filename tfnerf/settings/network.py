@@ -74,6 +74,13 @@ class NetworkSettings(Checked):
     decoder_width: int = flag(
         64, "Width of the hidden layers that make colours.", at_least=1, only_for=_PLANES
     )
+    colors_per_ray: int = flag(
+        1,
+        "Colours that are made for each ray, of what lies in as many parts of it, one behind the "
+        "other; 2 is nearly as good as one for each sample, and nearly as fast as 1.",
+        at_least=1,
+        only_for=_PLANES,
+    )
 
     deformation_depth: int = flag(
         4, "Hidden layers of the network that moves points.", at_least=1, only_for=_MOVING_MLP

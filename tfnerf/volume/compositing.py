@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
 _BEFORE_SURFACE = 0.25
+_NO_OPACITY = 1e-5
+"""Below it the mean of features is not told from noise."""
 
 
 class Composite(NamedTuple):
@@ -36,14 +39,53 @@ def composite(
     Unlike the released code, the disparity of an empty ray is 0 and not NaN.
 
     Args:
-      colors: [N, S, C], colours or other features.
+      colors: [N, S, 3].
       densities: [N, S], at least 0, per scene unit.
       depths: [N, S], increasing.
       lengths: [N, S], of the interval that each sample stands for, scene units.
     """
     weights = sample_weights(densities, lengths)
+    return _composite(tf.reduce_sum(weights[..., tf.newaxis] * colors, -2), weights, depths)
+
+
+def composite_in_parts(
+    features: tf.Tensor,
+    densities: tf.Tensor,
+    depths: tf.Tensor,
+    lengths: tf.Tensor,
+    num_parts: int,
+    color: Callable[[tf.Tensor], tf.Tensor],
+) -> Composite:
+    """As `composite`, with features that become colours only when they are composited.
+
+    The samples of each ray are cut into parts, one behind the other. Each part has one colour, of
+    the mean of its features by weight. With one part that is SNeRG's deferred shading (Hedman et
+    al. 2021), and `color` is given the sum, which is less than the mean where a ray passes through.
+
+    Args:
+      features: [N, S, F].
+      densities: [N, S], at least 0, per scene unit.
+      depths: [N, S], increasing.
+      lengths: [N, S], of the interval that each sample stands for, scene units.
+      num_parts: P, of each ray.
+      color: of features [N * P, F], those of one ray together; [N * P, 3].
+    """
+    weights = sample_weights(densities, lengths)
+    num_samples = tf.shape(weights)[1]
+    part = tf.range(num_samples) * num_parts // num_samples
+    is_part = tf.cast(part == tf.range(num_parts)[:, tf.newaxis], weights.dtype)
+    of_parts = weights[:, tf.newaxis, :] * is_part
+    opacity = tf.reduce_sum(of_parts, -1, keepdims=True)
+    seen = tf.matmul(of_parts, features)
+    if num_parts > 1:
+        seen /= tf.maximum(opacity, _NO_OPACITY)
+    colors = tf.reshape(color(tf.reshape(seen, [-1, features.shape[-1]])), [-1, num_parts, 3])
+    return _composite(tf.reduce_sum(opacity * colors, 1), weights, depths)
+
+
+def _composite(rgb: tf.Tensor, weights: tf.Tensor, depths: tf.Tensor) -> Composite:
+    """Colours [N, 3] with what else follows from weights [N, S] at depths [N, S]."""
     opacity = tf.reduce_sum(weights, -1)
-    rgb = _weighted_sum(weights, colors)
     depth = tf.reduce_sum(weights * depths, -1)
     expected_depth = tf.maximum(1e-10, tf.math.divide_no_nan(depth, opacity))
     disparity = tf.where(opacity > 0, 1 / expected_depth, 0.0)
@@ -117,11 +159,3 @@ def distortion(weights: tf.Tensor, depths: tf.Tensor, intervals: tf.Tensor) -> t
     moment_before = tf.cumsum(weights * depths, -1, exclusive=True)
     between = 2 * tf.reduce_sum(weights * (depths * before - moment_before), -1)
     return between + tf.reduce_sum(tf.square(weights) * intervals, -1) / 3
-
-
-def _weighted_sum(weights: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Sum over S of weights [N, S] times values [N, S, C]: [N, C]."""
-    if values.shape[-1] == 3:
-        return tf.reduce_sum(weights[..., tf.newaxis] * values, -2)
-    # For many channels a product of matrices is faster, because no product is written.
-    return tf.matmul(weights[:, tf.newaxis, :], values)[:, 0]

@@ -9,7 +9,12 @@ import tensorflow as tf
 
 from tfnerf.fields.field import Conditions, Field
 from tfnerf.geometry.cameras import Rays
-from tfnerf.volume.compositing import Composite, composite, surface_depth
+from tfnerf.volume.compositing import (
+    Composite,
+    composite,
+    composite_in_parts,
+    surface_depth,
+)
 
 
 class Draws(NamedTuple):
@@ -99,15 +104,18 @@ def render_samples(
         ends = rays.at(surface_depth(densities, samples.depths, lengths)[:, tf.newaxis])[:, 0]
         rays = rays._replace(conditions=shading(tf.stop_gradient(ends), rays.conditions))
         conditions = at_samples.of_rays(rays.conditions)
-    if field.colors_rays:
-        values = features
-    else:
-        values = field.color(features, at_samples.of_ray(rays.viewdirs), conditions)
-    seen = composite(at_samples.put(values), densities, samples.depths, lengths)
-    if field.colors_rays:
-        color = field.color(seen.rgb, rays.viewdirs, rays.conditions)
-        seen = seen._replace(rgb=seen.opacity[:, tf.newaxis] * color)
-    return seen
+    if field.colors_per_ray is None:
+        colors = field.color(features, at_samples.of_ray(rays.viewdirs), conditions)
+        return composite(at_samples.put(colors), densities, samples.depths, lengths)
+    of_parts = rays.repeated(field.colors_per_ray)
+    return composite_in_parts(
+        at_samples.put(features),
+        densities,
+        samples.depths,
+        lengths,
+        field.colors_per_ray,
+        lambda seen: field.color(seen, of_parts.viewdirs, of_parts.conditions),
+    )
 
 
 class _Rows:
