@@ -25,6 +25,7 @@ from tfnerf.fields.color_inputs import ColorInputs
 from tfnerf.fields.factors import interpolated, resampled, squared_steps
 from tfnerf.fields.field import Conditions, Field, Loss, RateGroup, condition_of
 from tfnerf.settings import Config, TrainingSettings
+from tfnerf.settings.flag import numbers_in
 
 _PAIRS = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
 """The two axes of each plane, and the one of its line."""
@@ -334,7 +335,7 @@ def make_field(config: Config, step: int, name: str) -> Planes:
 
 def _of_each_pair(components: str) -> list[int]:
     """One number of components, or three, as those of the three pairs."""
-    numbers = [int(number) for number in components.split(",")]
+    numbers = list(numbers_in(components))
     return numbers if len(numbers) == len(_PAIRS) else numbers * len(_PAIRS)
 
 

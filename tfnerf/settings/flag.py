@@ -99,6 +99,14 @@ def _check(name: str, value: Any, kind: Any, bounds: typing.Mapping[str, Any]) -
         raise UserError(f"--{name}={value}: expected at most {bounds['at_most']}")
 
 
+def numbers_in(text: str, kind: type[int] | type[float] = int) -> tuple[Any, ...]:
+    """Numbers of a kind, with commas between them; none if the text is anything else."""
+    try:
+        return tuple(kind(number) for number in text.split(","))
+    except ValueError:
+        return ()
+
+
 def flag_text(value: Any) -> str:
     """A value as it is written behind a flag."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Literal
 
 from tfnerf.errors import UserError
-from tfnerf.settings.flag import Checked, flag
+from tfnerf.settings.flag import Checked, flag, numbers_in
 
 FieldKind = Literal["mlp", "planes"]
 """Each is the name of a module of `tfnerf.fields`."""
@@ -126,9 +125,10 @@ class NetworkSettings(Checked):
         super().__post_init__()
         for name in ("density_components", "color_components"):
             text = getattr(self, name)
-            if re.fullmatch(r"[1-9]\d*(,[1-9]\d*,[1-9]\d*)?", text) is None:
+            numbers = numbers_in(text)
+            if len(numbers) not in (1, 3) or min(numbers) < 1:
                 raise UserError(f"--{name}={text}: expected a number above 0, or three: 16,4,4")
-        if not self.plane_shares:
+        if len(self.plane_shares) != 3 or not all(0 < share <= 1 for share in self.plane_shares):
             raise UserError(
                 f"--plane_proportions={self.plane_proportions}: expected three numbers above 0 and "
                 "up to 1, such as 1,1,0.4"
@@ -136,11 +136,5 @@ class NetworkSettings(Checked):
 
     @property
     def plane_shares(self) -> tuple[float, ...]:
-        """The numbers of `plane_proportions`; none if they are not three, above 0, and up to 1."""
-        if re.fullmatch(r"[\d.]+,[\d.]+,[\d.]+", self.plane_proportions) is None:
-            return ()
-        try:
-            shares = tuple(float(share) for share in self.plane_proportions.split(","))
-        except ValueError:
-            return ()
-        return shares if all(0 < share <= 1 for share in shares) else ()
+        """The numbers of `plane_proportions`: along x, y and z."""
+        return numbers_in(self.plane_proportions, float)

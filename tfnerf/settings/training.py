@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Literal
 
 from tfnerf.errors import UserError
-from tfnerf.settings.flag import Checked, flag
+from tfnerf.settings.flag import Checked, flag, numbers_in
 
 _PLANES = {"field": ("planes",)}
 _MOVING_PLANES = {**_PLANES, "time_model": ("deform",)}
@@ -133,7 +132,6 @@ class TrainingSettings(Checked):
                 f"--profile_steps={self.profile_steps}: expected two whole numbers, the first "
                 "less than the second, such as 100,110"
             )
-
         if self.refine_steps and not self.refined_at:
             raise UserError(
                 f"--refine_steps={self.refine_steps}: expected whole numbers in increasing order, "
@@ -143,18 +141,14 @@ class TrainingSettings(Checked):
     @property
     def refined_at(self) -> tuple[int, ...]:
         """The steps of `refine_steps`; none if they are not whole, positive and increasing."""
-        if re.fullmatch(r"\d+(,\d+)*", self.refine_steps) is None:
-            return ()
-        steps = tuple(int(step) for step in self.refine_steps.split(","))
+        steps = numbers_in(self.refine_steps)
         return steps if all(a < b for a, b in zip((0, *steps), steps)) else ()
 
     @property
     def profiled_steps(self) -> tuple[int, int] | None:
         """The steps of `profile_steps`; None if it names none."""
-        match = re.fullmatch(r"(\d+),(\d+)", self.profile_steps)
-        if match is None or int(match[1]) >= int(match[2]):
-            return None
-        return int(match[1]), int(match[2])
+        steps = numbers_in(self.profile_steps)
+        return steps if len(steps) == 2 and 0 <= steps[0] < steps[1] else None
 
 
 @dataclasses.dataclass(frozen=True)
