@@ -27,6 +27,7 @@ CONDITIONS = [
     "--relightable",
     "--shadow_hints",
     "--highlights",
+    "--colors_per_ray=2",
     "--appearance_width=2",
 ]
 

@@ -26,7 +26,12 @@ CONDITIONS = {"time_model": "deform", "relightable": True, "appearance_width": 3
 CONFIGS = {
     "mlp": small_config(**CONDITIONS, rays_per_chunk=1000),
     "planes": small_planes_config(
-        **CONDITIONS, shadow_hints=True, highlights=True, grid_times=3, rays_per_chunk=1000
+        **CONDITIONS,
+        shadow_hints=True,
+        highlights=True,
+        colors_per_ray=2,
+        grid_times=3,
+        rays_per_chunk=1000,
     ),
 }
 

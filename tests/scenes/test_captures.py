@@ -11,12 +11,15 @@ import imageio.v3 as imageio
 import numpy as np
 import pycolmap
 import pytest
+from absl import flags
+from commands import ROOT
 
 from tfnerf.errors import UserError
-from tfnerf.flags import define_flags, scene_from_flags
+from tfnerf.flags import config_from_flags, define_flags, scene_from_flags
 from tfnerf.formats import detect_dataset
 from tfnerf.geometry.paths import orbit_pose
 from tfnerf.geometry.poses import to_4x4
+from tfnerf.poses.__main__ import suitable_flags
 from tfnerf.scenes import Scene, load_scene
 from tfnerf.settings import SceneSettings
 from tfnerf.train.batches import TrainingBatches
@@ -306,6 +309,23 @@ def test_ndc_of_captures_that_do_not_suit_are_refused(capture: Path) -> None:
         load(capture, dataset="transforms")
 
 
+@pytest.mark.parametrize("lens", ["OPENCV", "OPENCV_FISHEYE"])
+def test_what_is_advised_for_forward_facing_captures_can_be_trained_on(
+    capture: Path, lens: str
+) -> None:
+    forward_facing(capture)
+    change(capture, camera_model=lens)
+    values = flags.FlagValues()
+    define_flags(values)
+    given = f"--flagfile={ROOT}/configs/fast/{suitable_flags(True, lens)} --data_dir={capture}"
+    values(values.read_flags_from_files(["train", *given.split()]))
+    config = config_from_flags(values)
+    scene = load_scene(config.scene)
+    assert (scene.ndc is None) == (lens == "OPENCV_FISHEYE")
+    # Without NDC z is up, of which as much is seen as of x and y.
+    assert scene.ndc is not None or config.network.plane_shares == (1, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("keys", "lens"),
     [
@@ -340,8 +360,6 @@ def test_frames_of_different_lenses_are_refused(capture: Path) -> None:
 def test_the_format_is_told_where_a_folder_is_given(
     capture: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from absl import flags
-
     values = flags.FlagValues()
     define_flags(values)
     with caplog.at_level(logging.INFO, "tfnerf"):

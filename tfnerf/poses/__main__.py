@@ -68,10 +68,18 @@ def main() -> None:
     _log.info("look at it:  python -m tfnerf.inspect --data_dir=%s", workplace.folder)
     _log.info(
         "train on it: python -m tfnerf.train --flagfile=configs/fast/%s --data_dir=%s%s",
-        "llff.txt --dataset=transforms" if report.forward_facing else "captures.txt",
+        suitable_flags(report.forward_facing, request.lens),
         workplace.folder,
         f" --factor={report.factor}",
     )
+
+
+def suitable_flags(forward_facing: bool, lens: str) -> str:
+    """A file of configs/fast, and what else a capture through a lens needs to be trained on."""
+    if not forward_facing:
+        return "captures.txt"
+    # NDC hold what is in front of a flat image, and a fisheye lens sees more.
+    return "captures.txt --nondc" if lens == "OPENCV_FISHEYE" else "llff.txt --dataset=transforms"
 
 
 def _path(flag: str, value: str) -> Path:
