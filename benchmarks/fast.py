@@ -10,15 +10,18 @@ all but the measuring itself: compiling, growing planes and refreshing the grid 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import multiprocessing
 import os
 import re
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +34,7 @@ from tfnerf import command_line
 from tfnerf.flags import config_from_flags, define_flags, to_flagfile
 
 if TYPE_CHECKING:
+    from serving.client.rendering import RenderClient
     from tfnerf.runs.trained import TrainedRun
     from tfnerf.scenes import Scene
     from tfnerf.settings import Config
@@ -142,7 +146,10 @@ def measure_steps(config: Config, scene: Scene, trained: Trainer) -> dict[str, f
 
 
 def measure_frames(run: TrainedRun, model_base_path: Path) -> dict[str, float]:
-    """Seconds of a frame as trained and on a grid, in this process and served; size and memory."""
+    """Seconds of a frame as trained and on a grid, in this process and served; size and memory.
+
+    Served is what a client gets over gRPC from a server in a process of its own.
+    """
     from export.exporting import export
     from serving.server.servable import Servable
     from tfnerf.runs.trained import TrainedRun
@@ -158,15 +165,20 @@ def measure_frames(run: TrainedRun, model_base_path: Path) -> dict[str, float]:
 
     origins, directions = to_world(scene, rays)
     inputs = {"origins": origins, "directions": directions}
-    calls = {
-        "in_process": lambda: images(cameras, 0),
-        "session": lambda: servable.run("serving_default", inputs),
-    }
-    if on_grid.as_trained is not None:
-        exact = run.image_renderer(scene)
-        calls["in_process_exact"] = lambda: exact(cameras, 0)
-    figures = {f"{name}_seconds": median for name, median in _medians(calls).items()}
-    figures["session_over_in_process"] = figures["session_seconds"] / figures["in_process_seconds"]
+    with _served(exported.parent) as client:
+        calls = {
+            "in_process": lambda: images(cameras, 0),
+            "session": lambda: servable.run("serving_default", inputs),
+            "served": lambda: client.render_rays(origins, directions),
+        }
+        if on_grid.as_trained is not None:
+            exact = run.image_renderer(scene)
+            calls["in_process_exact"] = lambda: exact(cameras, 0)
+        figures = {f"{name}_seconds": median for name, median in _medians(calls).items()}
+    for name in ("session", "served"):
+        figures[f"{name}_over_in_process"] = (
+            figures[f"{name}_seconds"] / figures["in_process_seconds"]
+        )
     if "in_process_exact_seconds" in figures:
         figures["exact_over_grid"] = (
             figures["in_process_exact_seconds"] / figures["in_process_seconds"]
@@ -176,6 +188,24 @@ def measure_frames(run: TrainedRun, model_base_path: Path) -> dict[str, float]:
     figures["render_peak_megabytes"] = _peak_megabytes(run.folder.path)
     _print(f"a frame of {cameras.width} x {cameras.height}", figures)
     return figures
+
+
+@contextlib.contextmanager
+def _served(model_base_path: Path) -> Iterator[RenderClient]:
+    """A client of a server of an export."""
+    from serving.client.rendering import RenderClient
+
+    arguments = ["--model_name=scene", f"--model_base_path={model_base_path}", "--port=0"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "serving.server", *arguments], stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            lines = (json.loads(line) for line in server.stderr or () if line.startswith("{"))
+            address = next(line["address"] for line in lines if "address" in line)
+            with RenderClient([address], "scene") as client:
+                yield client
+        finally:
+            server.terminate()
 
 
 def _medians(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
