@@ -22,14 +22,14 @@ class Solid(NamedTuple):
 
 
 def _sphere(center: Sequence[float], radius: float) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda p: lengths(p - center) - radius
+    return lambda p: _lengths(p - center) - radius
 
 
 def _box(center: Sequence[float], half_size: Sequence[float], rounding: float) -> Callable:
     def distance(p: np.ndarray) -> np.ndarray:
         q = np.abs(p - center) - half_size
         inside = np.maximum(np.maximum(q[:, 0], q[:, 1]), q[:, 2])
-        return lengths(np.maximum(q, 0)) + np.minimum(inside, 0) - rounding
+        return _lengths(np.maximum(q, 0)) + np.minimum(inside, 0) - rounding
 
     return distance
 
@@ -105,9 +105,9 @@ def normals_at(points: np.ndarray, solids: Sequence[Solid] = SOLIDS) -> np.ndarr
         ],
         -1,
     )
-    return normals / np.maximum(lengths(normals), 1e-9)[:, np.newaxis]
+    return normals / np.maximum(_lengths(normals), 1e-9)[:, np.newaxis]
 
 
-def lengths(vectors: np.ndarray) -> np.ndarray:
+def _lengths(vectors: np.ndarray) -> np.ndarray:
     """Of vectors [N, 3]: [N]; several times faster than NumPy's norm over so short an axis."""
     return np.sqrt(vectors[:, 0] ** 2 + vectors[:, 1] ** 2 + vectors[:, 2] ** 2)

@@ -78,6 +78,7 @@ class NetworkSettings(Checked):
         "Colours that are made for each ray, of what lies in as many parts of it, one behind the "
         "other; 2 is nearly as good as one for each sample, and nearly as fast as 1.",
         at_least=1,
+        at_most=64,
         only_for=_PLANES,
     )
 
