@@ -40,7 +40,14 @@ SERVING_MAY_USE = (
 )
 """Of tfnerf: it speaks the protocol and knows no networks."""
 SERVING_FLOORS = (
-    ("serving", "serving.errors", "serving.tensors", "serving.ports", "serving.pem"),
+    (
+        "serving",
+        "serving.errors",
+        "serving.tensors",
+        "serving.ports",
+        "serving.pem",
+        "serving.stopping",
+    ),
     ("serving.version_folders",),
     ("serving.client", "serving.server", "serving.render_client"),
     ("serving.viewer",),

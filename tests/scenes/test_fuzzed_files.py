@@ -166,7 +166,7 @@ def test_colmap_files(tmp_path: Path) -> None:
     model = pycolmap.synthesize_dataset(
         pycolmap.SyntheticDatasetOptions(
             num_rigs=1,
-            num_frames_per_rig=6,
+            num_frames_per_rig=3,
             num_points3D=30,
             camera_width=SIZE[1],
             camera_height=SIZE[0],
