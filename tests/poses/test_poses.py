@@ -206,7 +206,10 @@ def test_the_sharpest_frames_of_a_video_are_taken(tmp_path: Path) -> None:
 
 
 def test_photographs_are_upright_masked_and_of_one_size(photographs: Path, tmp_path: Path) -> None:
-    """One lies on its side and says so, one is PNG, two have odd names, others cannot be used."""
+    """One lies on its side and says so, one stands upright, one is PNG, two have odd names.
+
+    Others cannot be used.
+    """
     folder, masks = tmp_path / "photos", tmp_path / "masks"
     shutil.copytree(photographs, folder)
     masks.mkdir()
@@ -214,6 +217,9 @@ def test_photographs_are_upright_masked_and_of_one_size(photographs: Path, tmp_p
     exif[0x0112] = 8  # turned a quarter clockwise
     with Image.open(folder / "IMG_0003.jpg") as image:
         image.rotate(-90, expand=True).save(folder / "IMG_0003.jpg", exif=exif, quality=95)
+    # Held upright, with the lens of the others: the sensor saw the same on its side.
+    with Image.open(folder / "IMG_0007.jpg") as image:
+        image.rotate(-90, expand=True).save(folder / "IMG_0007.jpg", quality=95)
     with Image.open(folder / "IMG_0005.jpg") as image:
         image.save(folder / "IMG_0005.png")
     (folder / "IMG_0005.jpg").unlink()
@@ -226,16 +232,20 @@ def test_photographs_are_upright_masked_and_of_one_size(photographs: Path, tmp_p
     (folder / "IMG_0013.jpg").rename(folder / "#IMG_0013.jpg")
     Image.fromarray(mask).save(masks / "IMG 0001.png")
     Image.fromarray(mask).save(masks / "IMG_99.png")
+    Image.fromarray(np.rot90(mask, -1)).save(masks / "IMG_0007.png")
     output = find_poses(folder, tmp_path / "room", f"--masks={masks}")
     assert "thumbnail.jpg: 50 x 40 pixels, where most have 320 x 240" in output
     assert "broken.jpg: no image that can be read" in output
     assert "IMG_99.png: a mask, but of no image that is taken" in output
     scene = scene_of(tmp_path / "room")
     assert len(scene.train) == NUM_VIEWS
-    upright = photograph(arc(NUM_VIEWS)[3]).astype(float)
-    assert np.sqrt(((scene.train.images[3] - upright) ** 2).mean()) < 12
+    for turned in (3, 7):
+        seen = photograph(arc(NUM_VIEWS)[turned]).astype(float)
+        assert np.sqrt(((scene.train.images[turned] - seen) ** 2).mean()) < 12
     assert scene.train.masks is not None
-    np.testing.assert_array_equal(scene.train.masks[1], mask == 255)
+    for masked in (1, 7):
+        np.testing.assert_array_equal(scene.train.masks[masked], mask == 255)
+    assert "taken on their side, as most are: IMG_0007.jpg" in output
     assert errors(world_poses(scene), arc(NUM_VIEWS))[0] < 0.5
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -19,6 +20,7 @@ from tfnerf.poses.workplace import Workplace
 from tfnerf.progress import progress_bar
 from tfnerf.scenes.files import list_files, list_images
 
+_log = logging.getLogger("tfnerf.poses")
 _PHOTOGRAPHS = (
     *(".jpg", ".jpeg", ".png", ".heic", ".heif", ".avif", ".webp"),
     *(".tif", ".tiff", ".bmp"),
@@ -59,10 +61,11 @@ def gather_images(workplace: Workplace) -> Gathered:
         if request.num_frames is not None:
             write_sharpest_frames(Path(request.images), aside, request.num_frames)
             left_out: dict[str, str] = {}
+            lying: set[str] = set()
         else:
-            left_out = _take_photographs(Path(request.images), aside)
+            left_out, lying = _take_photographs(Path(request.images), aside)
         if request.masks is not None:
-            left_out |= _take_masks(Path(request.masks), aside, workplace.masks)
+            left_out |= _take_masks(Path(request.masks), aside, lying, workplace.masks)
         write_file(workplace.left_out, json.dumps(left_out, indent=2))
         flush_folder(aside)
         aside.rename(workplace.images)
@@ -85,8 +88,8 @@ def _some_reasons(left_out: dict[str, str]) -> str:
     return f" ({'; '.join(reasons[:3])}{'; ...' if len(reasons) > 3 else ''})" if reasons else ""
 
 
-def _take_photographs(source: Path, target: Path) -> dict[str, str]:
-    """Copies photographs; returns why those were left out that were."""
+def _take_photographs(source: Path, target: Path) -> tuple[dict[str, str], set[str]]:
+    """Copies photographs; returns why some were left out, by name, and which lie on their side."""
     paths = [path for path in list_files(source) if path.suffix.lower() in _PHOTOGRAPHS]
     paths = [path for path in paths if not path.name.startswith(".")]
     if not paths:
@@ -102,7 +105,8 @@ def _take_photographs(source: Path, target: Path) -> dict[str, str]:
             except UserError as error:
                 left_out[path.name] = str(error)
             progress(1)
-    return left_out | _drop_other_sizes(target, sizes)
+    other_sizes, lying = _make_one_size(target, sizes)
+    return left_out | other_sizes, lying
 
 
 def _take_photograph(path: Path, target: Path) -> Path:
@@ -153,22 +157,48 @@ def _size_of(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def _drop_other_sizes(folder: Path, sizes: dict[str, tuple[int, int]]) -> dict[str, str]:
-    """Removes images that are not of the size that most have."""
-    left_out = {}
+def _make_one_size(
+    folder: Path, sizes: dict[str, tuple[int, int]]
+) -> tuple[dict[str, str], set[str]]:
+    """Removes images that are not of the size that most have, unless it is theirs on their side.
+
+    Upright photographs among others come from the same lens, as which COLMAP takes them then.
+
+    Returns:
+      Why images were removed, by name, and the names of those that lie on their side.
+    """
+    left_out, lying = {}, set()
     counts = collections.Counter(sizes.values())
     usual = max(counts, key=counts.__getitem__, default=(0, 0))
     for name, size in sizes.items():
-        if size != usual:
-            (folder / name).unlink()
-            left_out[name] = (
-                f"{size[0]} x {size[1]} pixels, where most have {usual[0]} x {usual[1]}"
-            )
-    return left_out
+        if size == usual:
+            continue
+        if size == usual[::-1]:
+            _lay_on_side(folder / name)
+            lying.add(name)
+            continue
+        (folder / name).unlink()
+        left_out[name] = f"{size[0]} x {size[1]} pixels, where most have {usual[0]} x {usual[1]}"
+    if lying:
+        _log.info("taken on their side, as most are: %s", ", ".join(sorted(lying)))
+    return left_out, lying
 
 
-def _take_masks(source: Path, images: Path, target: Path) -> dict[str, str]:
+def _lay_on_side(path: Path) -> None:
+    """Turns an image by a quarter, counterclockwise."""
+    with Image.open(path) as image:
+        turned = image.transpose(Image.Transpose.ROTATE_90)
+        turned.save(path, quality=_QUALITY, exif=image.getexif())
+
+
+def _take_masks(source: Path, images: Path, lying: set[str], target: Path) -> dict[str, str]:
     """Writes a mask for each image, as COLMAP wants: white for those that have none.
+
+    Args:
+      source: folder of masks.
+      images: folder of images.
+      lying: those on their side, whose masks are upright.
+      target: folder to write to.
 
     Returns:
       Why masks were left out that were, by name.
@@ -182,7 +212,10 @@ def _take_masks(source: Path, images: Path, target: Path) -> dict[str, str]:
     taken: set[Path | None] = set()
     for image in list_images(images):
         path = masks.get(f"{image.name}.png") or masks.get(image.stem)
-        mask = np.ones(_size_of(image)[::-1], bool) if path is None else _read_mask(path, image)
+        if path is None:
+            mask = np.ones(_size_of(image)[::-1], bool)
+        else:
+            mask = _read_mask(path, image, image.name in lying)
         Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(
             target / f"{image.name}.png"
         )
@@ -193,17 +226,17 @@ def _take_masks(source: Path, images: Path, target: Path) -> dict[str, str]:
     return {name: "a mask, but of no image that is taken" for name in unused if name[0] != "."}
 
 
-def _read_mask(path: Path, image: Path) -> np.ndarray:
-    """Where a mask is white, [H, W] bool."""
+def _read_mask(path: Path, image: Path, lies: bool) -> np.ndarray:
+    """Where a mask is white, [H, W] bool, of an image that may lie on its side."""
     try:
         with Image.open(path) as mask:
             upright = np.asarray(ImageOps.exif_transpose(mask).convert("L"))
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{path}: damaged mask: {first_line(error)}") from None
-    width, height = _size_of(image)
+    width, height = _size_of(image)[::-1] if lies else _size_of(image)
     if upright.shape != (height, width):
         raise UserError(
             f"{path}: found {upright.shape[1]} x {upright.shape[0]} pixels, expected {width} x "
             f"{height} as in {image.name}"
         )
-    return upright > 127
+    return (np.rot90(upright) if lies else upright) > 127
