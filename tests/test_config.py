@@ -170,6 +170,7 @@ def test_a_field_comes_with_its_sampler() -> None:
         ({"field": "planes", "num_fine_samples": 9}, "means something for --sampler=hierarchical"),
         ({"sampler": "grid", "refine_steps": "9,3"}, "--refine_steps=9,3: expected whole numbers"),
         ({"sampler": "grid", "refine_steps": "0,3"}, "--refine_steps=0,3: expected whole numbers"),
+        ({"sampler": "grid", "refine_steps": "1_0, 20"}, "--refine_steps=1_0, 20: expected whole"),
         ({"sampler": "grid", "refine_steps": "soon"}, "--refine_steps=soon: expected whole"),
         (
             {"field": "planes", "color_components": "16,4"},

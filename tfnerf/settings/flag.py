@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -101,6 +102,8 @@ def _check(name: str, value: Any, kind: Any, bounds: typing.Mapping[str, Any]) -
 
 def numbers_in(text: str, kind: type[int] | type[float] = int) -> tuple[Any, ...]:
     """Numbers of a kind, with commas between them; none if the text is anything else."""
+    if re.fullmatch(r"[\d.,]+", text) is None:  # int() would take 1_000 and blanks
+        return ()
     try:
         return tuple(kind(number) for number in text.split(","))
     except ValueError:
