@@ -121,6 +121,26 @@ def test_an_image_that_is_turned_away_from_what_it_matches_is_in_doubt(
     assert len(doubtful) < NUM_VIEWS // 2
 
 
+def test_up_is_that_of_photographs_as_they_were_held(photographs: Path, tmp_path: Path) -> None:
+    """Of seven the camera was held upright for three, which lie on their side among the others."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(7):
+        name = f"IMG_{index:04d}.jpg"
+        if index % 2:
+            x, y, z, position = np.moveaxis(arc(NUM_VIEWS)[index], -1, 0)
+            sensor = photograph(np.stack([-y, x, z, position], -1))
+            Image.fromarray(np.rot90(sensor, -1)).save(folder / name, quality=95)
+        else:
+            shutil.copy(photographs / name, folder)
+    output = find_poses(folder, tmp_path / "room")
+    assert "on their side, as most are: IMG_0001.jpg, IMG_0003.jpg, IMG_0005.jpg" in output
+    poses = scene_of(tmp_path / "room").train.cameras.camera_to_world
+    held = [-pose[:, 0] if index % 2 else pose[:, 1] for index, pose in enumerate(poses)]
+    up = np.mean(held, 0)
+    np.testing.assert_allclose(up / np.linalg.norm(up), [0, 0, 1], atol=0.02)
+
+
 def test_a_complete_capture_is_not_overwritten(photographs: Path, capture: Path) -> None:
     before = (capture / "transforms.json").read_bytes()
     output = find_poses(photographs, capture, status=1)

@@ -78,7 +78,7 @@ def write_capture(workplace: Workplace, gathered: Gathered, found: list[Found]) 
     """
     best = found[0]
     model = read_model(best.folder)
-    to_capture = _to_capture(model)
+    to_capture = _to_capture(model, gathered.lying)
     content, frames = _content(model, to_capture, workplace)
     report = Report(
         num_images=len(gathered.names) + len(gathered.left_out),
@@ -114,7 +114,16 @@ def _poses(model: Model) -> np.ndarray:
     return np.array([frame["transform_matrix"] for frame in model.content["frames"]])[:, :3]
 
 
-def _to_capture(model: Model) -> np.ndarray:
+def _as_held(model: Model, lying: frozenset[str]) -> np.ndarray:
+    """Poses [V, 3, 4] of the cameras as they were held, where images lie on their side."""
+    poses = _poses(model)
+    for pose, frame in zip(poses, model.content["frames"]):
+        if frame["file_path"] in lying:
+            pose[:, :2] = np.stack([pose[:, 1], -pose[:, 0]], -1)
+    return poses
+
+
+def _to_capture(model: Model, lying: frozenset[str]) -> np.ndarray:
     """From units and axes of a model to those of the capture, [4, 4].
 
     Up is z; the origin is what the cameras look at, which is 4 from them, or where they look from.
@@ -130,7 +139,7 @@ def _to_capture(model: Model) -> np.ndarray:
     moved = np.eye(4)
     moved[:3, 3] = -point
     scale = np.diag([_DISTANCE / distance] * 3 + [1])
-    return scale @ upright(poses) @ moved
+    return scale @ upright(_as_held(model, lying)) @ moved
 
 
 def _moved(points: np.ndarray, similarity: np.ndarray) -> np.ndarray:

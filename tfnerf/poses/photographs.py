@@ -45,6 +45,8 @@ class Gathered:
     in_order: bool
     """Each image shows much of what the one before it does, as the frames of a video do."""
     has_masks: bool
+    lying: frozenset[str]
+    """Images that were turned by a quarter, counterclockwise, to be like the others."""
 
 
 def gather_images(workplace: Workplace) -> Gathered:
@@ -67,6 +69,7 @@ def gather_images(workplace: Workplace) -> Gathered:
         if request.masks is not None:
             left_out |= _take_masks(Path(request.masks), aside, lying, workplace.masks)
         write_file(workplace.left_out, json.dumps(left_out, indent=2))
+        write_file(workplace.lying, json.dumps({"images": sorted(lying)}))
         flush_folder(aside)
         aside.rename(workplace.images)
     names = [path.name for path in list_images(workplace.images)]
@@ -80,7 +83,14 @@ def gather_images(workplace: Workplace) -> Gathered:
         {name: str(reason) for name, reason in read_json(workplace.left_out).items()},
         in_order=request.num_frames is not None,
         has_masks=request.masks is not None,
+        lying=_lying(workplace),
     )
+
+
+def _lying(workplace: Workplace) -> frozenset[str]:
+    if not workplace.lying.exists():  # a call of an earlier version is taken up
+        return frozenset()
+    return frozenset(read_json(workplace.lying)["images"])
 
 
 def _some_reasons(left_out: dict[str, str]) -> str:

@@ -38,6 +38,7 @@ class Workplace:
       database: features and matches, in a folder of COLMAP's files.
       sparse: reconstructions.
       left_out: which files were not taken as images, and why, JSON.
+      lying: names of the images that were turned on their side to be taken, JSON.
     """
 
     def __init__(self, folder: Path):
@@ -52,6 +53,7 @@ class Workplace:
         self.database = self._colmap / "database.db"
         self.sparse = self._colmap / "sparse"
         self.left_out = self._colmap / "left_out.json"
+        self.lying = self._colmap / "lying.json"
         self.request: Request
 
     def begin(self, request: Request) -> None:
