@@ -88,7 +88,9 @@ def test_a_grid_costs_little_and_misses_nothing(given_a_grid: TrainedRun) -> Non
     assert measure_cost(given_a_grid.as_trained, scene, scene.held_out) is None
 
 
-def test_a_scene_that_moves_is_given_a_grid_that_knows_time(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A scene that moves, given a grid after training."""
     config = small_config(
         time_model="deform",
         builtin_motion=True,
@@ -101,13 +103,57 @@ def test_a_scene_that_moves_is_given_a_grid_that_knows_time(tmp_path: Path) -> N
         checkpoint_every=300,
         log_every=100,
     )
-    folder = trained(tmp_path / "moving", config)
-    run = TrainedRun.load(str(folder), sampler="grid", num_samples=32)
-    scene = run.scene()
+    folder = trained(tmp_path_factory.mktemp("runs") / "moving", config)
+    return TrainedRun.load(str(folder), sampler="grid", num_samples=32)
+
+
+def test_a_scene_that_moves_is_given_a_grid_that_knows_time(moving: TrainedRun) -> None:
+    scene = moving.scene()
     assert len(np.unique(scene.held_out.cameras.conditions["time"])) > 5
-    cost = measure_cost(run, scene, scene.held_out)
+    cost = measure_cost(moving, scene, scene.held_out)
     assert cost.recall > 0.99
     assert cost.psnr > cost.psnr_exact - 0.3
+
+
+def test_its_export_answers_for_unseen_times(moving: TrainedRun, tmp_path: Path) -> None:
+    scene = moving.scene(["train"])
+    servable = Servable(export(moving, tmp_path / "model", "moving").path)
+    rows = np.random.default_rng(0).integers(0, 60, [3, 700])
+    rays = scene.train.cameras.rays(*rows, pixel_centers=True)
+    rays = rays._replace(conditions={"time": tf.linspace(0.013, 0.987, 700)})
+    answer = servable.run(
+        "serving_default",
+        {
+            "origins": rays.origins.numpy(),
+            "directions": rays.directions.numpy(),
+            "time": rays.conditions["time"].numpy(),
+        },
+    )
+    final = moving.renderer(scene).render(rays).final
+    off = np.abs(answer["rgb"] - final.rgb.numpy()).max(-1)
+    # Rounding may put a probe on the other side of the border between two cells.
+    assert (off > 1e-5).sum() <= 7
+    assert final.opacity.numpy().max() > 0.5 and (final.opacity.numpy() == 0).any()
+
+
+def test_it_becomes_a_mesh_of_each_time(moving: TrainedRun) -> None:
+    """Vertices lie where the density is the threshold at their time, not at another."""
+    scene, times, threshold = moving.scene(["train"]), (0.0, 0.5), 5.0
+
+    def distance(vertices: np.ndarray, time: float) -> float:
+        points = tf.constant(vertices, tf.float32)
+        densities, _ = moving.model.final(points, {"time": tf.fill([len(points)], time)})
+        return float(np.median(np.abs(densities.numpy() - threshold)))
+
+    for time, other in (times, times[::-1]):
+        mesh = build_mesh(
+            moving.renderer(scene),
+            scene,
+            resolution=24,
+            threshold=threshold,
+            conditions={"time": np.array([time], np.float32)},
+        )
+        assert distance(mesh.vertices, time) < 0.5 * distance(mesh.vertices, other)
 
 
 def test_what_a_grid_costs_is_in_metrics_and_description(
