@@ -14,6 +14,8 @@ from known_fields import KnownField, known_model
 from small import small_renderer, small_scene
 
 from tfnerf.errors import UserError
+from tfnerf.fields.density_grid import DensityGrid
+from tfnerf.fields.model import NeRF
 from tfnerf.geometry.cameras import NDC, Rays
 from tfnerf.geometry.poses import look_along, to_4x4
 from tfnerf.mesh.build import build_mesh, to_bytes
@@ -113,6 +115,39 @@ def scene() -> Scene:
     return dataclasses.replace(
         small_scene(), scene_to_world=to_4x4(turn) @ np.diag([0.5, 0.5, 0.5, 1])
     )
+
+
+def test_a_grid_spares_what_is_empty_and_changes_nothing(scene: Scene) -> None:
+    asked: list[int] = []
+
+    def density(points: tf.Tensor) -> tf.Tensor:
+        def counted(some: np.ndarray) -> np.ndarray:
+            asked.append(len(some))
+            return some
+
+        points = tf.ensure_shape(tf.numpy_function(counted, [points], tf.float32), [None, 3])
+        return THRESHOLD * (1 - 10 * sphere(points))
+
+    field = KnownField(density, lambda _, viewdirs: 0.5 - 0.45 * viewdirs)
+    grid = DensityGrid(32)
+    grid.box.corners.assign([[-1.0] * 3, [1.0] * 3])
+    grid.fill(field)
+    grid.mark_occupied()
+    meshes = {}
+    for name, model, threshold in (
+        ("exact", known_model(field), THRESHOLD),
+        ("spared", NeRF(field, field, grid), THRESHOLD),
+        ("low", NeRF(field, field, grid), 0.5 * grid.next_to_nothing),
+    ):
+        asked.clear()
+        renderer = dataclasses.replace(small_renderer(scene, known_model(field)), model=model)
+        mesh = build_mesh(renderer, scene, resolution=40, threshold=threshold)
+        meshes[name] = (mesh, sum(asked))
+    exact, spared = meshes["exact"], meshes["spared"]
+    np.testing.assert_allclose(spared[0].vertices, exact[0].vertices, atol=1e-6)
+    assert spared[1] < 0.4 * exact[1]
+    # Cells that count as empty may hold so little.
+    assert meshes["low"][1] > 0.8 * exact[1]
 
 
 def in_world(scene: Scene, points: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnerf.fields.box import Box
-from tfnerf.fields.field import Field, condition_of
+from tfnerf.fields.field import Conditions, Field, condition_of
 from tfnerf.geometry.cameras import Rays
 from tfnerf.random_numbers import BatchRows, Stream
 
@@ -81,6 +81,12 @@ class DensityGrid(keras.layers.Layer):
         """Whether [N, S] there may be something at depths [N, S] along rays, in the box or not."""
         cells = self.cells_at(rays, depths)
         return (cells >= 0) & _looked_up(self.occupied.value, tf.maximum(cells, 0))
+
+    def occupied_at(self, points: tf.Tensor, conditions: Conditions | None = None) -> tf.Tensor:
+        """Whether [M] there may be something at points [M, 3], in the box or not."""
+        still = tf.zeros_like(points)
+        rays = Rays(points, still, still, conditions)
+        return self.occupied_along(rays, still[:, :1])[:, 0]
 
     def cells_at(self, rays: Rays, depths: tf.Tensor) -> tf.Tensor:
         """Indices [N, S] of cells at depths [N, S] along rays; -1 outside of the box."""
@@ -244,6 +250,12 @@ class DensityGrid(keras.layers.Layer):
         longest = tf.reduce_max(self.box.size) / self.resolution
         opacity = 1 - tf.exp(-self.density.value * longest)
         self.occupied.assign(dilated(opacity >= _EMPTY_OPACITY))
+
+    @property
+    def next_to_nothing(self) -> float:
+        """The density that a cell reaches before it counts as occupied."""
+        longest = float(tf.reduce_max(self.box.size)) / self.resolution
+        return float(-np.log1p(-_EMPTY_OPACITY) / longest)
 
     @property
     def occupied_share(self) -> float:

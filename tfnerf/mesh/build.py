@@ -11,6 +11,7 @@ import trimesh
 
 from tfnerf.errors import UserError
 from tfnerf.fields.field import Conditions
+from tfnerf.fields.model import NeRF
 from tfnerf.geometry.poses import meeting_point
 from tfnerf.mesh.surface import Box, Grid, Surface, extract_surface, occupied_box
 from tfnerf.progress import progress_bar
@@ -53,8 +54,7 @@ def build_mesh(
     Raises:
       UserError: nothing is so dense, or --bounds are given for NDC.
     """
-    field = renderer.model.final
-    density = _chunked(_compiled(lambda points: field(points, _of_all(points, conditions))[0]))
+    density = _chunked(_compiled(_density(renderer.model, threshold, conditions)))
     if renderer.warp is not None and bounds is not None:
         raise UserError("--bounds: the scene was trained in NDC, which has its own")
     search = bounds or _search_box(scene)
@@ -87,6 +87,29 @@ def _search_box(scene: Scene) -> Box:
     center, _ = meeting_point(poses)
     half_size = _HALF_SIZE * np.linalg.norm(poses[:, :, 3] - center, axis=-1).mean()
     return Box(center - half_size, center + half_size)
+
+
+def _density(
+    model: NeRF, threshold: float, conditions: dict[str, np.ndarray] | None
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The density of points [M, 3], [M]; where a grid says that there is next to nothing it is 0.
+
+    For a threshold that may lie below what cells that count as empty hold no grid is asked.
+    """
+    grid = model.grid
+
+    def everywhere(points: tf.Tensor) -> tf.Tensor:
+        return model.final(points, _of_all(points, conditions))[0]
+
+    if grid is None or threshold <= grid.next_to_nothing:
+        return everywhere
+
+    def where_occupied(points: tf.Tensor) -> tf.Tensor:
+        rows = tf.where(grid.occupied_at(points, _of_all(points, conditions)))
+        found = everywhere(tf.gather_nd(points, rows))
+        return tf.scatter_nd(rows, found, tf.shape(points, tf.int64)[:1])
+
+    return where_occupied
 
 
 def _of_all(points: tf.Tensor, conditions: dict[str, np.ndarray] | None) -> Conditions | None:
