@@ -36,8 +36,9 @@ CONFIG ?= configs/fast/captures.txt
 capture: setup
 	test -f captures/$(NAME)/transforms.json || \
 	    $(BIN)/python -m tfnerf.poses --images=$(IMAGES) --output=captures/$(NAME)
+	factor=$$(sed -n 's/^ *"factor": \([0-9]*\).*/\1/p' captures/$(NAME)/report.json); \
 	$(BIN)/python -m tfnerf.train --flagfile=$(CONFIG) --data_dir=captures/$(NAME) \
-	    --experiment=$(NAME)
+	    --experiment=$(NAME) --factor=$${factor:-1}
 	$(BIN)/python -m export --run_dir=runs/$(NAME) --model_base_path=models/$(NAME) --keep=2
 	@echo
 	@echo "To look around in it start the server, the viewer in a second terminal, and open the page:"
