@@ -57,6 +57,14 @@ def test_nothing_is_wrong_with_the_built_in_scene(builtin: Scene) -> None:
     assert np.linalg.norm(inspection.points, axis=-1).max() < 1.7
 
 
+def test_pixels_that_are_not_square_are_in_doubt(builtin: Scene) -> None:
+    def stretched(cameras: Cameras) -> Cameras:
+        return cameras.with_focal(cameras.focal * np.float32([1.0, 1.07]))
+
+    found = doubts(inspect_scene(with_cameras(builtin, stretched)))
+    assert any("76.8 across and 82.176 down mean pixels that are not square" in t for t in found)
+
+
 def test_axes_of_opencv_are_recognised(builtin: Scene) -> None:
     found = doubts(inspect_scene(with_cameras(builtin, with_flipped_axes)))
     assert any("flip these axes" in text for text in found)

@@ -141,6 +141,20 @@ def test_up_is_that_of_photographs_as_they_were_held(photographs: Path, tmp_path
     np.testing.assert_allclose(up / np.linalg.norm(up), [0, 0, 1], atol=0.02)
 
 
+def test_a_walk_at_one_height_does_not_tilt_the_cameras(tmp_path: Path) -> None:
+    """From such nobody can tell how long a focal length is across and how long it is down."""
+    walk = arc(NUM_VIEWS, heights=[1.9])
+    (tmp_path / "photos").mkdir()
+    for index, pose in enumerate(walk):
+        Image.fromarray(photograph(pose)).save(
+            tmp_path / "photos" / f"IMG_{index:04d}.jpg", quality=95
+        )
+    assert "in doubt" not in find_poses(tmp_path / "photos", tmp_path / "room")
+    assert errors(world_poses(scene_of(tmp_path / "room")), walk)[0] < 1
+    output = find_poses(tmp_path / "photos", tmp_path / "two", "--lens=OPENCV")
+    assert "mean pixels that are not square, and tilted cameras; --lens=RADIAL has one" in output
+
+
 def test_a_complete_capture_is_not_overwritten(photographs: Path, capture: Path) -> None:
     before = (capture / "transforms.json").read_bytes()
     output = find_poses(photographs, capture, status=1)
@@ -178,7 +192,7 @@ def test_a_killed_call_is_taken_up(photographs: Path, tmp_path: Path, table: str
     process.wait()
     assert not (output / "transforms.json").exists()
     refusal = find_poses(photographs, output, "--lens=PINHOLE", status=1)
-    assert "--lens=PINHOLE: " in refusal and "was begun with OPENCV" in refusal
+    assert "--lens=PINHOLE: " in refusal and "was begun with RADIAL" in refusal
     find_poses(photographs, output)
     assert count(database, "cameras") == 1
     assert errors(world_poses(scene_of(output)), arc(NUM_VIEWS))[0] < 0.5

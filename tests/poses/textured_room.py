@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -14,11 +16,11 @@ RADIUS = 4.0
 _PIXELS_PER_UNIT = 60
 
 
-def arc(num_views: int) -> np.ndarray:
+def arc(num_views: int, heights: Sequence[float] = (1.6, 2.1, 2.6)) -> np.ndarray:
     """Poses [V, 3, 4] on an arc around the middle, z up."""
     poses = []
     for index, turn in enumerate(np.linspace(0.25, 1.3, num_views)):
-        height = 1.6 + 0.5 * (index % 3)
+        height = heights[index % len(heights)]
         position = RADIUS * np.array([np.cos(turn), np.sin(turn), 0]) + [0, 0, height]
         poses.append(look_along(position - [0.2, 0.2, 0.5], np.array([0.0, 0, 1]), position))
     return np.stack(poses)

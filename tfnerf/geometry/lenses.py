@@ -18,6 +18,17 @@ fisheye: the angle to the axis makes the distance from the centre (Kannala and B
 fisheye model); equirectangular: places are longitude and latitude, in radians."""
 _NEWTON_STEPS = 8
 _MIN_RADIUS = 1e-8
+_SQUARE = 0.02
+"""By how much the sides of square pixels may differ: images are shrunk to whole pixels."""
+
+
+def are_square(focal_x: float, focal_y: float) -> bool:
+    """Whether focal lengths, in pixels across and down, are those of pixels that are square.
+
+    Those of cameras are. Where all cameras are at one height, both cannot be told from photographs
+    (critical motions: Sturm 1997), and whoever looks for both finds them wrong.
+    """
+    return abs(focal_x / focal_y - 1) < _SQUARE
 
 
 def directions_through(plane: tf.Tensor, distortion: tf.Tensor | None, lens: LensKind) -> tf.Tensor:

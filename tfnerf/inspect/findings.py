@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfnerf.geometry.cameras import Cameras
+from tfnerf.geometry.lenses import are_square
 from tfnerf.geometry.poses import MIN_CONVERGENCE, looking_at, meeting_point
 from tfnerf.images import sharpness
 from tfnerf.inspect.matching import (
@@ -67,6 +69,7 @@ def inspect_scene(scene: Scene) -> Inspection:
     relative = _sharpness(grays)
     findings = [
         _sizes(scene),
+        *_pixels(scene.train.cameras),
         _held_out(scene),
         _directions(views),
         _agreement(scene, matches, found),
@@ -90,6 +93,21 @@ def _sizes(scene: Scene) -> Finding:
     if not 5 < angle < (120 if perspective else 361):
         return Finding(False, f"{text}: is the focal length right?")
     return Finding(True, text)
+
+
+def _pixels(cameras: Cameras) -> list[Finding]:
+    """Are they square?"""
+    across, down = cameras.focal.mean(0).tolist()
+    if cameras.lens == "equirectangular" or are_square(across, down):
+        return []
+    return [
+        Finding(
+            False,
+            f"focal lengths of {across:.6g} across and {down:.6g} down mean pixels that are not "
+            "square: found by a program, from cameras at one height, they tilt all poses; find "
+            "these again with one focal length (--lens=RADIAL of tfnerf.poses)",
+        )
+    ]
 
 
 def _held_out(scene: Scene) -> Finding:

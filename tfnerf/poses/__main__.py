@@ -33,9 +33,10 @@ _NUM_FRAMES = flags.DEFINE_integer(
 )
 _LENS = flags.DEFINE_enum(
     "lens",
-    "OPENCV",
-    ["SIMPLE_PINHOLE", "PINHOLE", "OPENCV", "FULL_OPENCV", "OPENCV_FISHEYE"],
-    "Model of the lens, the same for all images.",
+    "RADIAL",
+    ["SIMPLE_PINHOLE", "PINHOLE", "RADIAL", "OPENCV", "FULL_OPENCV", "OPENCV_FISHEYE"],
+    "Model of the lens, the same for all images. The first and the third have one focal length, as "
+    "lenses do; with two, cameras that are all at one height come out tilted.",
 )
 
 
@@ -63,8 +64,8 @@ def main() -> None:
         report = write_capture(workplace, gathered, found)
     for line in report.lines():
         _log.info("%s", line)
-    if report.doubt:
-        _log.warning("%s", report.doubt)
+    for doubt in report.doubts:
+        _log.warning("in doubt: %s", doubt)
     _log.info("look at it:  python -m tfnerf.inspect --data_dir=%s", workplace.folder)
     _log.info(
         "train on it: python -m tfnerf.train --flagfile=configs/fast/%s --data_dir=%s%s",

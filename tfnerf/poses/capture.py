@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfnerf.files import to_json, write_file
+from tfnerf.geometry.lenses import are_square
 from tfnerf.geometry.poses import meeting_point, scale_of, transformed, upright
 from tfnerf.poses.doubts import doubtful_images
 from tfnerf.poses.photographs import Gathered
@@ -57,15 +58,21 @@ class Report:
         ]
 
     @property
-    def doubt(self) -> str | None:
-        """What people should know before they train on it, if anything."""
-        if not self.doubtful:
-            return None
-        return (
-            f"in doubt: {len(self.doubtful)} images fit others that their poses contradict, as "
-            "where a thing looks alike from several sides; take more photographs in between, or "
-            f"put something with texture beside it: {', '.join(self.doubtful)}"
-        )
+    def doubts(self) -> list[str]:
+        """What people should know before they train on it."""
+        doubts = []
+        if self.doubtful:
+            doubts.append(
+                f"{len(self.doubtful)} images fit others that their poses contradict, as where a "
+                "thing looks alike from several sides; take more photographs in between, or put "
+                f"something with texture beside it: {', '.join(self.doubtful)}"
+            )
+        if not are_square(self.lens["fl_x"], self.lens["fl_y"]):
+            doubts.append(
+                f"focal lengths of {self.lens['fl_x']:.6g} across and {self.lens['fl_y']:.6g} "
+                "down mean pixels that are not square, and tilted cameras; --lens=RADIAL has one"
+            )
+        return doubts
 
 
 def write_capture(workplace: Workplace, gathered: Gathered, found: list[Found]) -> Report:
