@@ -309,7 +309,7 @@ def test_ndc_of_captures_that_do_not_suit_are_refused(capture: Path) -> None:
         load(capture, dataset="transforms")
 
 
-@pytest.mark.parametrize("lens", ["OPENCV", "OPENCV_FISHEYE"])
+@pytest.mark.parametrize("lens", ["RADIAL", "OPENCV", "RADIAL_FISHEYE", "OPENCV_FISHEYE"])
 def test_what_is_advised_for_forward_facing_captures_can_be_trained_on(
     capture: Path, lens: str
 ) -> None:
@@ -321,7 +321,7 @@ def test_what_is_advised_for_forward_facing_captures_can_be_trained_on(
     values(values.read_flags_from_files(["train", *given.split()]))
     config = config_from_flags(values)
     scene = load_scene(config.scene)
-    assert (scene.ndc is None) == (lens == "OPENCV_FISHEYE")
+    assert (scene.ndc is None) == ("FISHEYE" in lens)
     # Without NDC z is up, of which as much is seen as of x and y.
     assert scene.ndc is not None or config.network.plane_shares == (1, 1, 1)
 

@@ -105,7 +105,7 @@ def _pixels(cameras: Cameras) -> list[Finding]:
             False,
             f"focal lengths of {across:.6g} across and {down:.6g} down mean pixels that are not "
             "square: found by a program, from cameras at one height, they tilt all poses; find "
-            "these again with one focal length (--lens=RADIAL of tfnerf.poses)",
+            "these again with one focal length (--lens=RADIAL or RADIAL_FISHEYE of tfnerf.poses)",
         )
     ]
 

@@ -34,9 +34,12 @@ _NUM_FRAMES = flags.DEFINE_integer(
 _LENS = flags.DEFINE_enum(
     "lens",
     "RADIAL",
-    ["SIMPLE_PINHOLE", "PINHOLE", "RADIAL", "OPENCV", "FULL_OPENCV", "OPENCV_FISHEYE"],
-    "Model of the lens, the same for all images. The first and the third have one focal length, as "
-    "lenses do; with two, cameras that are all at one height come out tilted.",
+    [
+        *("SIMPLE_PINHOLE", "RADIAL", "RADIAL_FISHEYE"),
+        *("PINHOLE", "OPENCV", "FULL_OPENCV", "OPENCV_FISHEYE"),
+    ],
+    "Model of the lens, the same for all images. The first three have one focal length, as cameras "
+    "do; with two, cameras that are all at one height come out tilted.",
 )
 
 
@@ -80,7 +83,7 @@ def suitable_flags(forward_facing: bool, lens: str) -> str:
     if not forward_facing:
         return "captures.txt"
     # NDC hold what is in front of a flat image, and a fisheye lens sees more.
-    return "captures.txt --nondc" if lens == "OPENCV_FISHEYE" else "llff.txt --dataset=transforms"
+    return "captures.txt --nondc" if "FISHEYE" in lens else "llff.txt --dataset=transforms"
 
 
 def _path(flag: str, value: str) -> Path:

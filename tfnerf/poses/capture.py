@@ -70,7 +70,8 @@ class Report:
         if not are_square(self.lens["fl_x"], self.lens["fl_y"]):
             doubts.append(
                 f"focal lengths of {self.lens['fl_x']:.6g} across and {self.lens['fl_y']:.6g} "
-                "down mean pixels that are not square, and tilted cameras; --lens=RADIAL has one"
+                "down mean pixels that are not square, and tilted cameras; --lens=RADIAL or "
+                "RADIAL_FISHEYE has one"
             )
         return doubts
 
