@@ -230,7 +230,10 @@ def test_the_sharpest_frames_of_a_video_are_taken(tmp_path: Path) -> None:
 
     write_video(tmp_path / "walk.mp4", frames(), 30)
     folder = tmp_path / "walk"
-    find_poses(tmp_path / "walk.mp4", folder, f"--num_frames={NUM_VIEWS}", "--lens=PINHOLE")
+    output = find_poses(
+        tmp_path / "walk.mp4", folder, f"--num_frames={NUM_VIEWS}", "--lens=SIMPLE_PINHOLE"
+    )
+    assert "WARNING" not in output
     scene = scene_of(folder)
     assert scene.train.names == tuple(f"frame_{index:05d}" for index in range(NUM_VIEWS))
     for index, pose in enumerate(arc(NUM_VIEWS)):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -35,6 +37,7 @@ _WORD_ITERATIONS = 10
 """Of looking for them. COLMAP's own 300 take minutes, and images are found alike as well."""
 _IMAGES_AT_A_TIME, _PAIRS_AT_A_TIME = 4, 50
 _SEED = 0
+_STDERR = 2
 
 
 class Found(NamedTuple):
@@ -169,11 +172,26 @@ def _vocabulary(workplace: Workplace) -> Path:
     options = pycolmap.VisualIndex.BuildOptions()
     options.num_visual_words = min(_NUM_WORDS, len(chosen) // 8)
     options.num_iterations, options.num_rounds = _WORD_ITERATIONS, 1
-    _in_background(lambda _: index.build(options, words))
+    with _silenced():  # faiss warns of how few words there are, which are enough
+        _in_background(lambda _: index.build(options, words))
     aside = path.with_suffix(".unfinished")
     index.write(aside)
     aside.replace(path)
     return path
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Keeps what a library prints away from the terminal; its errors are raised all the same."""
+    shown = os.dup(_STDERR)
+    hidden = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(hidden, _STDERR)
+        yield
+    finally:
+        os.dup2(shown, _STDERR)
+        os.close(hidden)
+        os.close(shown)
 
 
 def _map(workplace: Workplace, gathered: Gathered) -> list[Found]:
