@@ -9,7 +9,7 @@ import tensorflow as tf
 from small import small_config, small_planes_config, small_scene, small_scene_under
 from trainers import assert_close, one_device, two_devices, weights
 
-from tfnerf.scenes import Scene
+from tfnerf.scenes import Scene, load_scene
 from tfnerf.settings import Config
 from tfnerf.train.trainer import Trainer
 
@@ -143,3 +143,24 @@ def test_a_grid_learns_a_disc() -> None:
         if trainer.refines_now:
             trainer = trainer.refined()
     assert trainer.run(1).statistics.losses["final"] < 0.1 * first
+
+
+@pytest.mark.slow
+def test_no_seed_collapses() -> None:
+    """Into pictures of nothing but the background, as the original's networks do now and then."""
+    config = small_planes_config(
+        white_background=True,
+        first_plane_resolution=24,
+        plane_resolution=32,
+        grid_resolution=32,
+        num_probes=48,
+        num_samples=16,
+        batch_size=512,
+        refine_steps="50",
+    )
+    scene = load_scene(config.scene, ("train",))
+    for seed in range(20):
+        trainer = one_device(scene, config.replaced(seed=seed))
+        trainer.run(50)
+        statistics = trainer.refined().run(50).statistics
+        assert statistics.loss < 0.4 * statistics.blank_error, f"seed {seed}"
