@@ -197,3 +197,11 @@ def test_shares_are_equal_as_in_a_slow_loop() -> None:
         cdf = np.concatenate([[0], np.cumsum(row / row.sum())])
         expected = np.interp(np.arange(8) / 7, cdf, np.arange(13) / 12)
         np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_only_pictures_do_without_colours_that_do_not_show() -> None:
+    sampler, rays = sampler_of(ball()), rays_at(np.linspace(-0.5, 0.5, 4))
+    assert sampler(rays, Draws()).faint is not None
+    assert sampler(rays, draws_of(4, sampler)).faint is None
+    # Training without jitter looks like a picture.
+    assert sampler_of(ball(), jitter=False)(rays, Draws()).faint is None

@@ -115,6 +115,25 @@ def some_samples(rng: np.random.Generator) -> tuple[Rays, Samples]:
     return rays, Samples(tf.constant(depths), tf.constant(intervals))
 
 
+def test_colours_are_made_only_where_they_show(rng: np.random.Generator) -> None:
+    """Behind what is opaque, and in front of it, where there is nothing."""
+    rays, samples = some_samples(rng)
+    asked = []
+
+    def color(features: tf.Tensor, viewdirs: tf.Tensor) -> tf.Tensor:
+        asked.append(len(features))
+        return tf.sigmoid(features + viewdirs)
+
+    field = KnownField(lambda points: 40 * tf.nn.relu(points[:, 0] + 0.5), color)
+    whole = render_samples(field, rays, samples)
+    spared = render_samples(field, rays, samples._replace(faint=tf.fill([6], 1e-3)))
+    np.testing.assert_array_equal(spared.weights, whole.weights)
+    shows = whole.weights.numpy() > 1e-3
+    assert asked == [shows.size, shows.sum()] and shows.mean() < 0.5
+    np.testing.assert_allclose(spared.rgb, whole.rgb, atol=9e-3)
+    assert np.abs(spared.rgb - whole.rgb).max() > 0
+
+
 def test_samples_that_are_not_live_are_empty(rng: np.random.Generator) -> None:
     """As if the density were zero there, though the field is never asked."""
     model, (rays, samples) = small_model(), some_samples(rng)

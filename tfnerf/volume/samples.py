@@ -13,6 +13,7 @@ from tfnerf.volume.compositing import (
     Composite,
     composite,
     composite_in_parts,
+    sample_weights,
     surface_depth,
 )
 
@@ -42,6 +43,8 @@ class Samples(NamedTuple):
     """[N, S], depth that each sample stands for."""
     live: tf.Tensor | None = None
     """[N, S] bool: only there the field is evaluated, elsewhere is nothing; None: everywhere."""
+    faint: tf.Tensor | None = None
+    """[N], weight up to which samples are taken for black; None: each has the colour it has."""
     preview: Composite | None = None
     """What the sampler rendered to find them; None if it rendered nothing."""
 
@@ -105,6 +108,11 @@ def render_samples(
         rays = rays._replace(conditions=shading(tf.stop_gradient(ends), rays.conditions))
         conditions = at_samples.of_rays(rays.conditions)
     if field.colors_per_ray is None:
+        if samples.faint is not None:
+            clear = sample_weights(densities, lengths) > samples.faint[:, tf.newaxis]
+            features = at_samples.put(features)
+            at_samples = _Rows(clear, num_samples)
+            features, conditions = at_samples.take(features), at_samples.of_rays(rays.conditions)
         colors = field.color(features, at_samples.of_ray(rays.viewdirs), conditions)
         return composite(at_samples.put(colors), densities, samples.depths, lengths)
     of_parts = rays.repeated(field.colors_per_ray)

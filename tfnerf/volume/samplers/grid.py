@@ -21,6 +21,8 @@ _LITTLE = 1e-6
 """Weight of a ray below which its samples are spread evenly."""
 _OCCLUDED = 0.01
 """Share of the light of a ray below which nothing is looked for behind."""
+_FAINT = 1e-4
+"""Weight up to which a sample of a picture has no colour."""
 _EXPLORED = 0.05
 """Of the probability while training, spread over empty and hidden places too."""
 
@@ -71,8 +73,12 @@ class Grid:
         if draws.jitter is None:
             shares = equal_shares(probability, 2 * self.num_samples)
             filled = tf.where(occupied, lengths, 0.0)
+            # Without jitter training cannot be told from pictures, and has to know all colours.
+            faint = tf.fill(tf.shape(begin)[:1], _FAINT) if self.jitter else None
             return Samples(
-                self._depths(begin, end, shares[:, 1::2]), _sums_between(filled, shares[:, ::2])
+                self._depths(begin, end, shares[:, 1::2]),
+                _sums_between(filled, shares[:, ::2]),
+                faint=faint,
             )
         ends = self._depths(begin, end, equal_shares(probability, self.num_samples))
         intervals = ends[:, 1:] - ends[:, :-1]
