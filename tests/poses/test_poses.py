@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -22,6 +23,7 @@ from textured_room import HEIGHT, RADIUS, WIDTH, arc, photograph
 
 from tfnerf.geometry.poses import transformed
 from tfnerf.images import write_video
+from tfnerf.poses.capture import Report
 from tfnerf.poses.doubts import doubtful_images
 from tfnerf.scenes import Scene, load_scene
 from tfnerf.settings import SceneSettings
@@ -151,8 +153,16 @@ def test_a_walk_at_one_height_does_not_tilt_the_cameras(tmp_path: Path) -> None:
         )
     assert "in doubt" not in find_poses(tmp_path / "photos", tmp_path / "room")
     assert errors(world_poses(scene_of(tmp_path / "room")), walk)[0] < 1
-    output = find_poses(tmp_path / "photos", tmp_path / "two", "--lens=OPENCV")
-    assert "mean pixels that are not square, and tilted cameras; --lens=RADIAL" in output
+
+
+def test_focal_lengths_of_pixels_that_are_not_square_are_in_doubt(capture: Path) -> None:
+    report = Report(**json.loads((capture / "report.json").read_text()))
+    assert report.doubts == []
+    stretched = dataclasses.replace(
+        report, lens={**report.lens, "fl_y": 1.07 * report.lens["fl_x"]}
+    )
+    (doubt,) = stretched.doubts
+    assert "pixels that are not square, and tilted cameras; --lens=RADIAL" in doubt
 
 
 def test_a_complete_capture_is_not_overwritten(photographs: Path, capture: Path) -> None:
