@@ -54,6 +54,19 @@ def small_planes_config(**changes: Any) -> Config:
     return Config(network=network, rendering=rendering, training=training).replaced(**changes)
 
 
+def learning_planes_config(**changes: Any) -> Config:
+    """Planes and a grid that are large enough to learn the built-in scene in a hundred steps."""
+    large_enough = {
+        "first_plane_resolution": 24,
+        "plane_resolution": 32,
+        "grid_resolution": 32,
+        "num_probes": 48,
+        "num_samples": 16,
+        "batch_size": 512,
+    }
+    return small_planes_config(**large_enough, **changes)
+
+
 def small_model(**changes: Any) -> NeRF:
     """New networks of the small settings."""
     return make_model(small_config(**changes))

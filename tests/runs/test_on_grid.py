@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from small import small_config, small_planes_config
+from small import learning_planes_config, small_config, small_planes_config
 from trained import make_run
 
 from export.exporting import export
@@ -58,17 +58,8 @@ def hierarchical(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def on_planes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = small_planes_config(
-        num_steps=120,
-        refine_steps="60,90",
-        first_plane_resolution=24,
-        plane_resolution=32,
-        grid_resolution=32,
-        num_probes=48,
-        num_samples=16,
-        batch_size=512,
-        checkpoint_every=120,
-        log_every=60,
+    config = learning_planes_config(
+        num_steps=120, refine_steps="60,90", checkpoint_every=120, log_every=60
     )
     return trained(tmp_path_factory.mktemp("runs") / "planes", config)
 

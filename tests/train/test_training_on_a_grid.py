@@ -6,7 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small import small_config, small_planes_config, small_scene, small_scene_under
+from small import (
+    learning_planes_config,
+    small_config,
+    small_planes_config,
+    small_scene,
+    small_scene_under,
+)
 from trainers import assert_close, one_device, two_devices, weights
 
 from tfnerf.scenes import Scene, load_scene
@@ -148,16 +154,7 @@ def test_a_grid_learns_a_disc() -> None:
 @pytest.mark.slow
 def test_no_seed_collapses() -> None:
     """Into pictures of nothing but the background, as the original's networks do now and then."""
-    config = small_planes_config(
-        white_background=True,
-        first_plane_resolution=24,
-        plane_resolution=32,
-        grid_resolution=32,
-        num_probes=48,
-        num_samples=16,
-        batch_size=512,
-        refine_steps="50",
-    )
+    config = learning_planes_config(white_background=True, refine_steps="50")
     scene = load_scene(config.scene, ("train",))
     for seed in range(20):
         trainer = one_device(scene, config.replaced(seed=seed))
