@@ -706,6 +706,20 @@ def test_colours_behind_transparency_are_warned_of(
     assert ("transparent pixels have colours" in caplog.text) == warned
 
 
+@pytest.mark.parametrize(("edge", "warned"), [(255, True), (240, False)])
+def test_images_before_white_ask_for_a_white_background(
+    blender: Path, caplog: pytest.LogCaptureFixture, edge: int, warned: bool
+) -> None:
+    for path in (blender / "train").glob("*.png"):
+        pixels = np.full([*imageio.imread(path).shape[:2], 3], edge, np.uint8)
+        pixels[2:-2, 2:-2] = 90
+        imageio.imwrite(path, pixels)
+    load(blender, dataset="blender", white_background=True)
+    assert "--white_background" not in caplog.text
+    load(blender, dataset="blender")
+    assert ("the edges of the images are white" in caplog.text) == warned
+
+
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_scene_files_may_have_a_mark_and_comments(blender: Path, mark: str) -> None:
     path = blender / "transforms_train.json"

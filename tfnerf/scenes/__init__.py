@@ -8,6 +8,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tfnerf.errors import UserError
 from tfnerf.formats import detect_dataset
 from tfnerf.scenes.scene import Scene, Views, some_pixels, spread, to_colors, true_colors
@@ -24,6 +26,10 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+_WHITE = 0.97
+"""Of 1, from which on a channel counts as white."""
+_MOST = 0.95
+"""Of the pixels along the edges of images."""
 
 
 def load_scene(settings: SceneSettings, splits: Sequence[str] = ("train", "test")) -> Scene:
@@ -42,7 +48,9 @@ def load_scene(settings: SceneSettings, splits: Sequence[str] = ("train", "test"
         raise UserError(f"--data_dir: not given, and --dataset={settings.dataset} needs it")
     module = importlib.import_module(f"tfnerf.scenes.{settings.dataset}")
     scene: Scene = module.load(settings, splits)
-    _warn_of_hidden_colors(scene, settings)
+    if not settings.white_background:
+        _warn_of_hidden_colors(scene, settings)
+        _warn_of_white_edges(scene, settings)
     near = scene.near if settings.near is None else settings.near
     far = scene.far if settings.far is None else settings.far
     return dataclasses.replace(scene, near=near, far=far)
@@ -50,8 +58,6 @@ def load_scene(settings: SceneSettings, splits: Sequence[str] = ("train", "test"
 
 def _warn_of_hidden_colors(scene: Scene, settings: SceneSettings) -> None:
     """What cut objects out often leaves colours where nothing is to be seen."""
-    if settings.white_background:
-        return
     for views in scene.splits.values():
         for image in views.images if views.images.shape[-1] == 4 else ():
             if image[image[..., 3] == 0, :3].any():
@@ -61,3 +67,18 @@ def _warn_of_hidden_colors(scene: Scene, settings: SceneSettings) -> None:
                     settings.data_dir,
                 )
                 return
+
+
+def _warn_of_white_edges(scene: Scene, settings: SceneSettings) -> None:
+    """What stands before white is learned with white around it, where nothing can be."""
+    views = scene.train if "train" in scene.splits else next(iter(scene.splits.values()))
+    if not views.has_images or views.images.shape[-1] == 4:
+        return
+    rows, columns = views.images[:, [0, -1]], views.images[:, :, [0, -1]]
+    edges = np.concatenate([rows.reshape([-1, 3]), columns.reshape([-1, 3])])
+    if (edges >= _WHITE * views.white_level).all(-1).mean() > _MOST:
+        _log.warning(
+            "%s: the edges of the images are white: if the scene stands before nothing but white, "
+            "it is learned far better with --white_background",
+            settings.data_dir,
+        )
