@@ -13,12 +13,14 @@ from small import small_config, small_scene
 
 from tfnerf.errors import UserError
 from tfnerf.geometry.cameras import NDC
+from tfnerf.geometry.poses import to_4x4
 from tfnerf.runs.begin import begin_run
 from tfnerf.runs.folder import RunFolder
 from tfnerf.runs.scene_record import (
     check_same,
     read_record,
     warn_of_new_rules,
+    with_axes_of_run,
     write_record,
 )
 from tfnerf.scenes import Scene, Views, some_pixels
@@ -136,6 +138,26 @@ def test_data_may_move_while_they_are_the_same(tmp_path: Path, scene: Scene) -> 
     with pytest.raises(UserError, match=r"--data_dir=/other: not what .* has other pixels"):
         begun(tmp_path, other, "/other")
     assert "--data_dir=/there" in run.flags.read_text()
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_run_keeps_the_axes_that_it_began_with(tmp_path: Path, scene: Scene, saved: bool) -> None:
+    """As a version that turns captures otherwise reads the same data."""
+    run = begun(tmp_path, scene, "/here", saved)
+    turn = np.eye(4)
+    turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    splits = {
+        name: moved(views, camera_to_world=(turn @ to_4x4(views.cameras.camera_to_world))[:, :3])
+        for name, views in scene.splits.items()
+    }
+    turned = dataclasses.replace(scene, splits=splits, scene_to_world=scene.scene_to_world @ turn.T)
+    found = with_axes_of_run(turned, run)
+    if saved:
+        begun(tmp_path, found, "/there")
+    else:  # it has trained nothing that it would have to keep
+        assert found is turned
+    shifted = dataclasses.replace(scene, scene_to_world=scene.scene_to_world + np.eye(4, k=3))
+    assert with_axes_of_run(shifted, run) is shifted
 
 
 def test_data_of_runs_without_a_record_may_not_move(tmp_path: Path, scene: Scene) -> None:

@@ -104,21 +104,6 @@ def inward_frame(poses: np.ndarray) -> np.ndarray:
     return np.stack([right, np.cross(up, right), up, point], -1)
 
 
-def upright(poses: np.ndarray) -> np.ndarray:
-    """The rotation [4, 4] that turns what is upwards for cameras [V, 3, 4] on average to z.
-
-    It is the identity where that cannot be told.
-    """
-    up = poses[:, :, 1].mean(0)
-    if np.linalg.norm(up) < 0.1:
-        return np.eye(4)
-    up = normalized(up)
-    right = normalized(np.cross(up, np.eye(3)[np.argmin(np.abs(up))]))
-    rotation = np.eye(4)
-    rotation[:3, :3] = np.stack([right, np.cross(up, right), up])
-    return rotation
-
-
 def looking_at(poses: np.ndarray, point: np.ndarray) -> np.ndarray:
     """Which cameras [V] of poses [V, 3, 4] a point [3] is roughly in front of."""
     offsets = point - poses[:, :, 3]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from tfnerf.files import to_json, write_file
+from tfnerf.geometry.axes import scene_axes
 from tfnerf.geometry.lenses import are_square
-from tfnerf.geometry.poses import meeting_point, scale_of, transformed, upright
+from tfnerf.geometry.poses import meeting_point, scale_of, transformed
 from tfnerf.poses.doubts import doubtful_images
 from tfnerf.poses.photographs import Gathered
 from tfnerf.poses.reconstruction import Found
@@ -134,7 +135,7 @@ def _as_held(model: Model, lying: frozenset[str]) -> np.ndarray:
 def _to_capture(model: Model, lying: frozenset[str]) -> np.ndarray:
     """From units and axes of a model to those of the capture, [4, 4].
 
-    Up is z; the origin is what the cameras look at, which is 4 from them, or where they look from.
+    The origin is what the cameras look at, which is 4 from them, or where they look from.
     """
     poses = _poses(model)
     if look_inwards(poses):
@@ -147,7 +148,7 @@ def _to_capture(model: Model, lying: frozenset[str]) -> np.ndarray:
     moved = np.eye(4)
     moved[:3, 3] = -point
     scale = np.diag([_DISTANCE / distance] * 3 + [1])
-    return scale @ upright(_as_held(model, lying)) @ moved
+    return scale @ scene_axes(_as_held(model, lying), model.points) @ moved
 
 
 def _moved(points: np.ndarray, similarity: np.ndarray) -> np.ndarray:

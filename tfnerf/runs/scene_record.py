@@ -18,6 +18,8 @@ import numpy as np
 from tfnerf.errors import UserError
 from tfnerf.files import read_json, to_json, write_file
 from tfnerf.geometry.cameras import NDC, Cameras
+from tfnerf.geometry.poses import transformed
+from tfnerf.runs.checkpoints import list_checkpoints
 from tfnerf.runs.folder import RunFolder
 from tfnerf.scenes import Scene, Views
 from tfnerf.settings import SceneSettings
@@ -71,6 +73,41 @@ def _scene_of_json(content: dict[str, Any], path: Path) -> Scene:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: no record of a scene: {error}") from None
+
+
+def with_axes_of_run(scene: Scene, folder: RunFolder) -> Scene:
+    """A scene turned to the axes that a run has trained on.
+
+    A version may turn a capture otherwise than the one that the run began with.
+
+    Args:
+      scene: as it was read now.
+      folder: of the run; where it has no record or has trained nothing yet nothing is turned.
+    """
+    if not folder.scene.is_file() or not list_checkpoints(folder.checkpoints):
+        return scene
+    to_world = read_record(folder.scene).scene_to_world
+    turn = np.linalg.inv(to_world) @ scene.scene_to_world
+    if np.allclose(turn, np.eye(4), atol=_TOLERANCE) or not _is_rotation(turn):
+        return scene
+    splits = {name: _turned(views, turn) for name, views in scene.splits.items()}
+    return dataclasses.replace(scene, splits=splits, scene_to_world=to_world)
+
+
+def _turned(views: Views, turn: np.ndarray) -> Views:
+    poses = transformed(turn, views.cameras.camera_to_world.astype(np.float64))
+    cameras = dataclasses.replace(views.cameras, camera_to_world=poses.astype(np.float32))
+    return dataclasses.replace(views, cameras=cameras)
+
+
+def _is_rotation(matrix: np.ndarray) -> bool:
+    """Whether [4, 4] leaves the origin where it is, and lengths."""
+    rotation = np.eye(4)
+    rotation[:3, :3] = matrix[:3, :3]
+    squared = rotation @ rotation.T
+    return np.allclose(matrix, rotation, atol=_TOLERANCE) and np.allclose(
+        squared, np.eye(4), atol=_TOLERANCE
+    )
 
 
 def check_same(scene: Scene, path: Path, data_dir: str) -> None:

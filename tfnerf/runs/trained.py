@@ -13,7 +13,12 @@ from tfnerf.runs.appearance import with_codes
 from tfnerf.runs.checkpoints import Checkpoints, Variables
 from tfnerf.runs.folder import RunFolder
 from tfnerf.runs.on_grid import config_on_grid, model_on_grid
-from tfnerf.runs.scene_record import check_same, read_record, warn_of_new_rules
+from tfnerf.runs.scene_record import (
+    check_same,
+    read_record,
+    warn_of_new_rules,
+    with_axes_of_run,
+)
 from tfnerf.scenes import Scene, load_scene
 from tfnerf.settings import Config, SamplerKind
 from tfnerf.volume.devices import all_devices
@@ -101,7 +106,7 @@ class TrainedRun:
 
     def scene(self, splits: Sequence[str] = ("train", "test")) -> Scene:
         """The scene that it was trained on; UserError if that is gone or changed."""
-        scene = load_scene(self.config.scene, splits)
+        scene = with_axes_of_run(load_scene(self.config.scene, splits), self.folder)
         if self.folder.scene.is_file():
             check_same(scene, self.folder.scene, self.config.scene.data_dir)
         else:

@@ -10,7 +10,8 @@ import numpy as np
 
 from tfnerf.errors import UserError
 from tfnerf.files import require_folder
-from tfnerf.geometry.poses import to_4x4, transformed, upright
+from tfnerf.geometry.axes import scene_axes
+from tfnerf.geometry.poses import to_4x4, transformed
 from tfnerf.scenes.captures import Frames, load_capture
 from tfnerf.scenes.colmap_model import find_model, read_model
 from tfnerf.scenes.files import read_images
@@ -30,10 +31,10 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
     image_folder, factor = _image_folder(folder, settings.factor)
     frames, image_paths = frames_with_images(model.content["frames"], image_folder, path)
     poses = np.array([frame["transform_matrix"] for frame in frames])[:, :3]
-    up = upright(poses)
+    to_axes = scene_axes(poses, model.points)
     turned = [
         {**frame, "transform_matrix": pose.tolist()}
-        for frame, pose in zip(frames, to_4x4(transformed(up, poses)))
+        for frame, pose in zip(frames, to_4x4(transformed(to_axes, poses)))
     ]
     scene = load_capture(
         Frames(path, {}, turned, image_paths),
@@ -41,13 +42,13 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
         splits,
         images=read_images(image_paths, factor),
     )
-    return _of_project(scene, folder, up)
+    return _of_project(scene, folder, to_axes)
 
 
-def _of_project(scene: Scene, folder: Path, up: np.ndarray) -> Scene:
-    """A scene whose world is that of the project, before it was turned upright."""
+def _of_project(scene: Scene, folder: Path, to_axes: np.ndarray) -> Scene:
+    """A scene whose world is that of the project, before it was turned to its axes."""
     return dataclasses.replace(
-        scene, name=folder.name, scene_to_world=np.linalg.inv(up) @ scene.scene_to_world
+        scene, name=folder.name, scene_to_world=np.linalg.inv(to_axes) @ scene.scene_to_world
     )
 
 

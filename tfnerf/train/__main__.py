@@ -22,6 +22,7 @@ def main() -> int:
     command_line.import_tensorflow()
     from tfnerf.runs.begin import begin_run
     from tfnerf.runs.folder import RunFolder
+    from tfnerf.runs.scene_record import with_axes_of_run
     from tfnerf.scenes import load_scene
     from tfnerf.train.distribution import is_chief, make_strategy
     from tfnerf.train.loop import InterruptedRunError, train
@@ -30,6 +31,7 @@ def main() -> int:
     scene = load_scene(config.scene)
     config = config.replaced(ndc=scene.ndc is not None)  # so that the run says what it did
     folder = RunFolder.of(config)
+    scene = with_axes_of_run(scene, folder)
     if is_chief(strategy):
         begin_run(config, folder, scene)
     views = scene.train
