@@ -79,7 +79,8 @@ def test_walls_come_to_lie_across_the_axes(angle: float, tilt: float) -> None:
 def test_what_has_no_walls_is_left_level() -> None:
     rng = np.random.default_rng(0)
     ball = rng.normal(size=[3000, 3])
-    for points in (ball, ball[:99], np.zeros([0, 3])):
+    broken = np.where(ball < 0, np.nan, 1e300)
+    for points in (ball, ball[:99], np.zeros([0, 3]), np.ones([200, 3]), broken):
         np.testing.assert_allclose(squared(points)[2], [0, 0, 1, 0], atol=1e-12)
 
 

@@ -22,6 +22,8 @@ _MIN_POINTS = 100
 _MOST_POINTS = 5000
 _OUTLIERS = 2.0
 """Percent of the points at each end of each axis that do not count."""
+_FARTHEST = 1e9
+"""Beyond it numbers in files are mistakes."""
 _BINS = (64, 128, 256)
 """Across all points; one width alone has an optimum for each way that they fall into bins."""
 _MAX_TILT = 5.0
@@ -71,10 +73,9 @@ def squared(points: np.ndarray) -> np.ndarray:
     Args:
       points: [P, 3], of surfaces, z up. Where they are too few it is the identity.
     """
-    if len(points) < _MIN_POINTS:
+    counting = _without_outliers(points)
+    if len(counting) < _MIN_POINTS or not np.ptp(counting, axis=0).any():
         return np.eye(4)
-    low, high = np.percentile(points, [_OUTLIERS, 100 - _OUTLIERS], axis=0)
-    counting = points[((points >= low) & (points <= high)).all(1)]
     counting = counting[:: -(-len(counting) // _MOST_POINTS)]
 
     def disorder(angles: np.ndarray) -> float:
@@ -84,6 +85,16 @@ def squared(points: np.ndarray) -> np.ndarray:
     tilted = _with_tilt(disorder, turned)
     gain = disorder(turned) - disorder(tilted)
     return _rotation(_turn(tilted if gain > _TILT_GAIN else turned))
+
+
+def _without_outliers(points: np.ndarray) -> np.ndarray:
+    """Those of points [P, 3] that are not among the farthest along any axis."""
+    points = points[(np.abs(points) < _FARTHEST).all(-1)]
+    if not len(points):
+        return points
+    low, high = np.percentile(points, [_OUTLIERS, 100 - _OUTLIERS], axis=0)
+    inside: np.ndarray = points[((points >= low) & (points <= high)).all(-1)]
+    return inside
 
 
 def _disorder(points: np.ndarray) -> float:
