@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,12 +15,14 @@ from tfnerf.evaluate.metrics import psnr_of
 from tfnerf.geometry.cameras import Rays, rows_of
 from tfnerf.runs.trained import TrainedRun
 from tfnerf.scenes import Scene, Views, some_pixels
+from tfnerf.volume.devices import picture_rays_per_chunk
 from tfnerf.volume.samples import Draws
 from tfnerf.volume.scene_renderer import SceneRenderer
 
 _log = logging.getLogger(__name__)
 _NUM_RAYS = 4096
-_RAYS_PER_CHUNK = 1024
+_SECONDS = 1.0
+"""That rays are rendered for, again and again, to tell how long they take."""
 
 
 class GridCost(NamedTuple):
@@ -36,7 +39,7 @@ class GridCost(NamedTuple):
     grid: in occupied cells, on rays that are found to meet one. Of each place it counts by how much
     the colour of its pixel would be another without it."""
     speedup: float
-    """How many times faster these pixels are rendered."""
+    """How many times faster these pixels are rendered, each way in chunks as pictures are."""
 
 
 def measure_cost(run: TrainedRun, scene: Scene, views: Views) -> GridCost | None:
@@ -55,9 +58,10 @@ def measure_cost(run: TrainedRun, scene: Scene, views: Views) -> GridCost | None
     exact, fast = run.as_trained.renderer(scene), run.renderer(scene)
     rays, truth = some_pixels(scene, views, _NUM_RAYS)
     assert truth is not None  # there are photographs
-    exact_rgb, exact_seconds = _timed(lambda some: exact.render(some).final.rgb, rays)
-    fast_rgb, fast_seconds = _timed(lambda some: fast.render(some).final.rgb, rays)
-    seen, _ = _timed(lambda some: _weight_in_grid(exact, fast, some), rays)
+    chunks, fast_chunks = _chunks_of(rays, run.as_trained, exact), _chunks_of(rays, run, fast)
+    exact_rgb, exact_seconds = _timed(lambda some: exact.render(some).final.rgb, chunks)
+    fast_rgb, fast_seconds = _timed(lambda some: fast.render(some).final.rgb, fast_chunks)
+    seen, _ = _timed(lambda some: _weight_in_grid(exact, fast, some), chunks)
     cost = GridCost(
         psnr=_psnr(fast_rgb, truth),
         psnr_exact=_psnr(exact_rgb, truth),
@@ -90,17 +94,26 @@ def _weight_in_grid(exact: SceneRenderer, fast: SceneRenderer, rays: Rays) -> tf
     )
 
 
-def _timed(function: Callable[[Rays], tf.Tensor], rays: Rays) -> tuple[np.ndarray, float]:
-    """What a function makes of rays, chunk by chunk, and the seconds that it takes."""
+def _chunks_of(rays: Rays, run: TrainedRun, renderer: SceneRenderer) -> list[Rays]:
+    """Rays, as many at a time as in pictures."""
+    size = picture_rays_per_chunk(run.config.rendering, renderer.sampler, renderer.model.final)
+    starts = range(0, rays.origins.shape[0], size)
+    return [rows_of(rays, slice(start, start + size)) for start in starts]
+
+
+def _timed(
+    function: Callable[[Rays], tf.Tensor], chunks: Sequence[Rays]
+) -> tuple[np.ndarray, float]:
+    """What a function makes of chunks of rays, and the seconds that it takes, a median."""
     graph: Any = tf.function(function, reduce_retracing=True, autograph=False)
-    chunks = [
-        rows_of(rays, slice(start, start + _RAYS_PER_CHUNK))
-        for start in range(0, rays.origins.shape[0], _RAYS_PER_CHUNK)
-    ]
-    graph(chunks[0])
-    begin = time.perf_counter()
-    parts = [graph(chunk).numpy() for chunk in chunks]
-    return np.concatenate(parts), time.perf_counter() - begin
+    for chunk in {chunk.origins.shape[0]: chunk for chunk in chunks}.values():
+        graph(chunk)
+    seconds: list[float] = []
+    while sum(seconds) < _SECONDS:
+        begin = time.perf_counter()
+        parts = [graph(chunk).numpy() for chunk in chunks]
+        seconds.append(time.perf_counter() - begin)
+    return np.concatenate(parts), statistics.median(seconds)
 
 
 def _psnr(rgb: np.ndarray, truth: np.ndarray) -> float:
