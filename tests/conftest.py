@@ -23,16 +23,21 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-
-SLOW = ("end_to_end", "live", "serving", "inspect")
+_SLOW = ("end_to_end", "live", "serving", "inspect")
 """Folders of tests that start processes, or look at many photographs."""
+_LONG = ("test_training_on_a_grid.py", "test_trainer.py")
+"""Files near the end that take minutes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks them, for `make test-fast`; single tests elsewhere are marked where they are."""
+    """Marks them, for `make test-fast`; single tests elsewhere are marked where they are.
+
+    Long files come first: at the end one process would work on them, and the other have nothing.
+    """
     for item in items:
-        if item.path.parent.name in SLOW:
+        if item.path.parent.name in _SLOW:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.name not in _LONG)
 
 
 @pytest.fixture

@@ -63,18 +63,19 @@ _FPS = flags.DEFINE_integer("fps", 30, "Frames a second of the video.", 1, 1000)
 
 def main(*arguments: str) -> None:
     """Asks a server, and prints or writes its answer."""
-    verbs = {
-        "status": _status,
-        "describe": _describe,
-        "render": _render,
-        "path": _path,
-        "points": _query,
-    }
-    if len(arguments) != 1 or arguments[0] not in verbs:
-        found = " ".join(arguments) or "none"
-        raise UserError(f"expected one of {', '.join(verbs)}, found {found}")
-    with client_flags.open_client() as client:
-        verbs[arguments[0]](client)
+    answering = {"status": _status, "describe": _describe}
+    writing = {"render": (_render, ".png"), "path": (_path, ".mp4"), "points": (_query, ".npz")}
+    verb = " ".join(arguments) or "none"
+    if verb in answering:
+        with client_flags.open_client() as client:
+            answering[verb](client)
+    elif verb in writing:
+        write, suffix = writing[verb]
+        path = _output(suffix)
+        with client_flags.open_client() as client:
+            write(client, path)
+    else:
+        raise UserError(f"expected one of {', '.join([*answering, *writing])}, found {verb}")
 
 
 def _status(client: RenderClient) -> None:
@@ -89,11 +90,10 @@ def _describe(client: RenderClient) -> None:
     print("{" + ",\n ".join(fields) + "}")
 
 
-def _render(client: RenderClient) -> None:
+def _render(client: RenderClient, path: Path) -> None:
     from tfnerf.images import to_8bit, write_png
     from tfnerf.progress import progress_bar
 
-    path = _output(".png")
     keyframes = _keyframes(at_least=1)
     cameras = client.camera_path() if keyframes is None else _seen_by(client, keyframes)
     cameras = _under_conditions(client, cameras).resized(_RESOLUTION_FACTOR.value)
@@ -105,10 +105,9 @@ def _render(client: RenderClient) -> None:
     print(f"{path}: {cameras.width} x {cameras.height} pixels, version {view.version}")
 
 
-def _path(client: RenderClient) -> None:
+def _path(client: RenderClient, path: Path) -> None:
     from serving.client.channel import ServerError
 
-    path = _output(".mp4")
     while True:
         version = client.scene_version
         cameras = _under_conditions(client, _path_cameras(client))
@@ -171,13 +170,12 @@ def _keyframes(at_least: int) -> Keyframes | None:
     return read_keyframes(Path(_KEYFRAMES.value), at_least) if _KEYFRAMES.value else None
 
 
-def _query(client: RenderClient) -> None:
+def _query(client: RenderClient, path: Path) -> None:
     import io
 
     from tfnerf.files import write_file
     from tfnerf.geometry.conditions import choose
 
-    path = _output(".npz")
     points, viewdirs = _read_points()
     rows = choose(client.conditions, chosen_conditions(), 1) or {}
     conditions = {name: np.repeat(row, len(points), axis=0) for name, row in rows.items()}

@@ -50,6 +50,16 @@ class ServerError(Exception):
     """A server answered with an error, or not at all; one line."""
 
 
+def check_servers(servers: Sequence[str]) -> None:
+    """Raises ServerError if there are none, or one is not host:port."""
+    if not servers:
+        raise ServerError("no server given, expected host:port")
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) <= MAX_PORT:
+            raise ServerError(f"{server}: expected host:port")
+
+
 def open_channel(servers: Sequence[str], tls: Tls | None) -> grpc.Channel:
     """A channel on which servers take turns, and which retries what is UNAVAILABLE.
 
@@ -108,12 +118,7 @@ def _is_loopback(server: str) -> bool:
 
 def _target(servers: Sequence[str]) -> str:
     """What a channel connects to: one name, whose addresses take turns, or a list of addresses."""
-    if not servers:
-        raise ServerError("no server given, expected host:port")
-    for server in servers:
-        host, _, port = server.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) <= MAX_PORT:
-            raise ServerError(f"{server}: expected host:port")
+    check_servers(servers)
     if len(servers) == 1:
         return f"dns:///{servers[0]}"
     addresses = []

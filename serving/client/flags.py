@@ -55,18 +55,21 @@ def open_client(**options: Any) -> Iterator[RenderClient]:
     Raises:
       UserError: the flags are wrong, or the server answers with an error in the `with` block.
     """
-    name = model_name()
-    command_line.import_tensorflow()
-    from serving.client.channel import ServerError
-    from serving.client.rendering import RenderClient
+    name, tls = model_name(), _tls_files()
+    from serving.client.channel import ServerError, check_servers
 
     try:
+        # Before TensorFlow, which takes seconds.
+        check_servers(_SERVER.value)
+        command_line.import_tensorflow()
+        from serving.client.rendering import RenderClient
+
         with RenderClient(
             _SERVER.value,
             name,
             version=_VERSION.value,
             seconds=_TIMEOUT.value,
-            tls=_tls_files(),
+            tls=tls,
             **options,
         ) as client:
             yield client

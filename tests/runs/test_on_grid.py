@@ -163,12 +163,17 @@ def test_what_a_grid_costs_is_in_metrics_and_description(
     assert "num_coarse_samples" not in described
 
 
+@pytest.fixture(scope="module")
+def served_planes(on_planes: Path, tmp_path_factory: pytest.TempPathFactory) -> Servable:
+    model = tmp_path_factory.mktemp("models") / "planes"
+    return Servable(export(TrainedRun.load(str(on_planes)), model, "planes").path)
+
+
 @pytest.mark.parametrize("count", [0, 1, 5, 4097])
 def test_an_export_of_planes_answers_any_number_of_rays(
-    on_planes: Path, tmp_path: Path, count: int
+    on_planes: Path, served_planes: Servable, count: int
 ) -> None:
     run = TrainedRun.load(str(on_planes))
-    servable = Servable(export(run, tmp_path / "model", "planes").path)
     cameras = run.scene(["train"]).train.cameras
     generator = np.random.default_rng(0)
     rays = cameras.rays(
@@ -178,7 +183,7 @@ def test_an_export_of_planes_answers_any_number_of_rays(
         pixel_centers=True,
     )
     inputs = {"origins": rays.origins.numpy(), "directions": rays.directions.numpy()}
-    answer = servable.run("serving_default", inputs)
+    answer = served_planes.run("serving_default", inputs)
     final = run.renderer(run.scene(["train"])).render(rays).final
     for name in ("rgb", "opacity", "depth"):
         off = np.abs(answer[name] - getattr(final, name).numpy())
