@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfnerf.errors import UserError
 from tfnerf.fields.density_grid import DensityGrid
 from tfnerf.settings import Config
-from tfnerf.volume.compositing import sample_weights, surface_depth
+from tfnerf.volume.compositing import sample_weights, surface_depths
 from tfnerf.volume.shadows import lit_by
 
 
@@ -60,13 +60,23 @@ def test_the_surface_is_where_a_quarter_of_the_weight_lies_before(rng: np.random
     depths = tf.constant(np.sort(rng.uniform(2, 6, [20, 12])), tf.float32)
     lengths = tf.fill([20, 12], 0.3)
     weights = sample_weights(densities, lengths).numpy()
-    found = surface_depth(densities, depths, lengths).numpy()
+    found = surface_depths(densities, depths, lengths).numpy()
+    assert found.shape == (20, 1)
     for row in range(20):
         passed, sample = weights[row, 0], 0
         while passed < 0.25 * weights[row].sum():
             sample += 1
             passed += weights[row, sample]
-        assert found[row] == depths[row, sample]
+        assert found[row, 0] == depths[row, sample]
+
+
+def test_each_part_of_a_ray_has_a_surface_of_its_own() -> None:
+    """At the edge of a solid what is behind it may be in the shade, or out of it."""
+    densities = tf.constant([[0, 0.7, 0, 0, 0, 50]], tf.float32)
+    depths = tf.constant([[1, 2, 3, 4, 5, 6]], tf.float32)
+    lengths = tf.ones([1, 6])
+    np.testing.assert_array_equal(surface_depths(densities, depths, lengths, 2), [[2, 6]])
+    np.testing.assert_array_equal(surface_depths(densities, depths, lengths, 1), [[2]])
 
 
 def test_hints_need_a_light_and_a_grid() -> None:

@@ -71,10 +71,7 @@ def composite_in_parts(
       color: of features [N * P, F], those of one ray together; [N * P, 3].
     """
     weights = sample_weights(densities, lengths)
-    num_samples = tf.shape(weights)[1]
-    part = tf.range(num_samples) * num_parts // num_samples
-    is_part = tf.cast(part == tf.range(num_parts)[:, tf.newaxis], weights.dtype)
-    of_parts = weights[:, tf.newaxis, :] * is_part
+    of_parts = _weights_of_parts(weights, num_parts)
     opacity = tf.reduce_sum(of_parts, -1, keepdims=True)
     seen = tf.matmul(of_parts, features)
     if num_parts > 1:
@@ -108,14 +105,26 @@ def sample_weights(densities: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     return alpha * transmittance
 
 
-def surface_depth(densities: tf.Tensor, depths: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """The depth [N] of the sample before which a quarter of what a ray sees lies.
+def surface_depths(
+    densities: tf.Tensor, depths: tf.Tensor, lengths: tf.Tensor, num_parts: int = 1
+) -> tf.Tensor:
+    """Depths [N, P] of the sample in each part before which a quarter of what is seen of it lies.
 
-    Surfaces are soft, and light enters them: the mean depth is inside. Arguments of `composite`.
+    Surfaces are soft, and light enters them: the mean depth is inside. Arguments of
+    `composite_in_parts`.
     """
-    passed = tf.cumsum(sample_weights(densities, lengths), -1)
-    index = tf.reduce_sum(tf.cast(passed < _BEFORE_SURFACE * passed[:, -1:], tf.int32), -1)
+    of_parts = _weights_of_parts(sample_weights(densities, lengths), num_parts)
+    passed = tf.cumsum(of_parts, -1)
+    index = tf.reduce_sum(tf.cast(passed < _BEFORE_SURFACE * passed[..., -1:], tf.int32), -1)
     return tf.gather(depths, index, batch_dims=1)
+
+
+def _weights_of_parts(weights: tf.Tensor, num_parts: int) -> tf.Tensor:
+    """Weights [N, S] as [N, P, S], 0 outside of each part."""
+    num_samples = tf.shape(weights)[1]
+    part = tf.range(num_samples) * num_parts // num_samples
+    is_part = tf.cast(part == tf.range(num_parts)[:, tf.newaxis], weights.dtype)
+    return weights[:, tf.newaxis, :] * is_part
 
 
 def sample_effects(colors: tf.Tensor, weights: tf.Tensor, background: float) -> tf.Tensor:

@@ -14,7 +14,7 @@ from tfnerf.volume.compositing import (
     composite,
     composite_in_parts,
     sample_weights,
-    surface_depth,
+    surface_depths,
 )
 
 
@@ -88,8 +88,8 @@ def render_samples(
       rays: N of them, in the coordinates of the field.
       samples: S on each ray.
       density_noise: [N, S], added to densities before their activation.
-      shading: of one point of each ray, where it meets a surface; None: colours know no more than
-        the conditions of rays.
+      shading: of the points where each ray, or each part of it that has a colour, meets a surface;
+        None: colours know no more than the conditions of rays.
 
     Returns:
       What is seen before a black background.
@@ -103,26 +103,28 @@ def render_samples(
     )
     densities = at_samples.put(density)
     lengths = samples.intervals * tf.norm(rays.directions, axis=-1, keepdims=True)
+    num_parts = field.colors_per_ray or 1
+    parts = rays.repeated(num_parts)
     if shading is not None:
-        ends = rays.at(surface_depth(densities, samples.depths, lengths)[:, tf.newaxis])[:, 0]
-        rays = rays._replace(conditions=shading(tf.stop_gradient(ends), rays.conditions))
-        conditions = at_samples.of_rays(rays.conditions)
+        ends = rays.at(surface_depths(densities, samples.depths, lengths, num_parts))
+        ends = tf.stop_gradient(tf.reshape(ends, [-1, 3]))
+        parts = parts._replace(conditions=shading(ends, parts.conditions))
     if field.colors_per_ray is None:
         if samples.faint is not None:
             clear = sample_weights(densities, lengths) > samples.faint[:, tf.newaxis]
             features = at_samples.put(features)
             at_samples = _Rows(clear, num_samples)
-            features, conditions = at_samples.take(features), at_samples.of_rays(rays.conditions)
+            features = at_samples.take(features)
+        conditions = at_samples.of_rays(parts.conditions)
         colors = field.color(features, at_samples.of_ray(rays.viewdirs), conditions)
         return composite(at_samples.put(colors), densities, samples.depths, lengths)
-    of_parts = rays.repeated(field.colors_per_ray)
     return composite_in_parts(
         at_samples.put(features),
         densities,
         samples.depths,
         lengths,
         field.colors_per_ray,
-        lambda seen: field.color(seen, of_parts.viewdirs, of_parts.conditions),
+        lambda seen: field.color(seen, parts.viewdirs, parts.conditions),
     )
 
 
