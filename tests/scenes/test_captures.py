@@ -17,6 +17,7 @@ from commands import ROOT
 from tfnerf.errors import UserError
 from tfnerf.flags import config_from_flags, define_flags, scene_from_flags
 from tfnerf.formats import detect_dataset
+from tfnerf.geometry.axes import scene_axes
 from tfnerf.geometry.paths import orbit_pose
 from tfnerf.geometry.poses import to_4x4
 from tfnerf.poses.__main__ import suitable_flags
@@ -49,7 +50,7 @@ def project(folder: Path, lens: str, suffix: str) -> pycolmap.Reconstruction:
     options = pycolmap.SyntheticDatasetOptions(
         num_rigs=1,
         num_frames_per_rig=10,
-        num_points3D=60,
+        num_points3D=400,  # enough to tell axes by
         camera_width=SIZE[1],
         camera_height=SIZE[0],
         camera_model_id=pycolmap.CameraModelId.__members__[lens],
@@ -109,11 +110,16 @@ def test_near_and_far_of_a_colmap_project_enclose_its_points(tmp_path: Path) -> 
     assert scene.far * scale < 2 * np.max(depths)
 
 
-def test_what_is_up_for_the_cameras_is_z_in_the_scene(tmp_path: Path) -> None:
-    project(tmp_path, "PINHOLE", "bin")
-    poses = load(tmp_path, dataset="colmap", holdout_every=0).train.cameras.camera_to_world
-    up = poses[:, :, 1].mean(0)
-    np.testing.assert_allclose(up / np.linalg.norm(up), [0, 0, 1], atol=1e-5)
+def test_a_colmap_project_is_turned_to_its_axes(tmp_path: Path) -> None:
+    model = project(tmp_path, "PINHOLE", "bin")
+    scene = load(tmp_path, dataset="colmap", holdout_every=0)
+    images = sorted(model.images.values(), key=lambda image: image.name)
+    poses = [image.cam_from_world().inverse().matrix() * [1, -1, -1, 1] for image in images]
+    points = [point.xyz for point in model.points3D.values()]
+    to_axes = scene_axes(np.array(poses), np.array(points))[:3, :3]
+    turn = scene.scene_to_world[:3, :3].T / scene.world_scale
+    np.testing.assert_allclose(turn, to_axes, atol=1e-6)
+    assert np.abs(turn - np.eye(3)).max() > 0.1
 
 
 def test_shrunken_images_of_a_project_are_taken(tmp_path: Path) -> None:

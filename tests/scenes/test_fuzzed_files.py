@@ -167,7 +167,7 @@ def test_colmap_files(tmp_path: Path) -> None:
         pycolmap.SyntheticDatasetOptions(
             num_rigs=1,
             num_frames_per_rig=3,
-            num_points3D=150,
+            num_points3D=30,
             camera_width=SIZE[1],
             camera_height=SIZE[0],
             camera_model_id=pycolmap.CameraModelId.OPENCV,

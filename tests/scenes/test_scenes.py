@@ -720,6 +720,12 @@ def test_images_before_white_ask_for_a_white_background(
     assert ("the edges of the images are white" in caplog.text) == warned
 
 
+def test_splits_that_are_not_there_are_no_mistake_of_the_scene(blender: Path) -> None:
+    (blender / "transforms_test.json").unlink()
+    settings = SceneSettings(dataset="blender", data_dir=str(blender))
+    assert load_scene(settings, ["test"]).splits == {}
+
+
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_scene_files_may_have_a_mark_and_comments(blender: Path, mark: str) -> None:
     path = blender / "transforms_train.json"

@@ -39,7 +39,8 @@ class GridCost(NamedTuple):
     grid: in occupied cells, on rays that are found to meet one. Of each place it counts by how much
     the colour of its pixel would be another without it."""
     speedup: float
-    """How many times faster these pixels are rendered, each way in chunks as pictures are."""
+    """How many times faster these pixels are rendered, each way as many at a time as in pictures,
+    or all at once if these are fewer."""
 
 
 def measure_cost(run: TrainedRun, scene: Scene, views: Views) -> GridCost | None:
@@ -61,7 +62,7 @@ def measure_cost(run: TrainedRun, scene: Scene, views: Views) -> GridCost | None
     chunks, fast_chunks = _chunks_of(rays, run.as_trained, exact), _chunks_of(rays, run, fast)
     exact_rgb, exact_seconds = _timed(lambda some: exact.render(some).final.rgb, chunks)
     fast_rgb, fast_seconds = _timed(lambda some: fast.render(some).final.rgb, fast_chunks)
-    seen, _ = _timed(lambda some: _weight_in_grid(exact, fast, some), chunks)
+    seen, _ = _timed(lambda some: _weight_in_grid(exact, fast, some), chunks, at_least=0.0)
     cost = GridCost(
         psnr=_psnr(fast_rgb, truth),
         psnr_exact=_psnr(exact_rgb, truth),
@@ -102,14 +103,14 @@ def _chunks_of(rays: Rays, run: TrainedRun, renderer: SceneRenderer) -> list[Ray
 
 
 def _timed(
-    function: Callable[[Rays], tf.Tensor], chunks: Sequence[Rays]
+    function: Callable[[Rays], tf.Tensor], chunks: Sequence[Rays], at_least: float = _SECONDS
 ) -> tuple[np.ndarray, float]:
     """What a function makes of chunks of rays, and the seconds that it takes, a median."""
     graph: Any = tf.function(function, reduce_retracing=True, autograph=False)
     for chunk in {chunk.origins.shape[0]: chunk for chunk in chunks}.values():
         graph(chunk)
     seconds: list[float] = []
-    while sum(seconds) < _SECONDS:
+    while not seconds or sum(seconds) < at_least:
         begin = time.perf_counter()
         parts = [graph(chunk).numpy() for chunk in chunks]
         seconds.append(time.perf_counter() - begin)

@@ -14,20 +14,22 @@ from scipy.spatial.transform import Rotation
 
 from tfnerf.geometry.poses import normalized
 
-_TURNED = 0.17
-"""By how much (a sine, root mean square) the x axes of cameras turn towards a direction that is
-horizontal; below it is taken for cameras that were not held level."""
-_MIN_POINTS = 100
-"""Fewer say nothing about axes."""
-_MOST_POINTS = 5000
-_OUTLIERS = 2.0
-"""Percent of the points at each end of each axis that do not count."""
+_LEVEL = 100.0
+"""How much surer it is that a camera is held level than that it looks straight ahead: squared, as
+of 3 degrees against 30."""
+_NO_DIRECTION = 1e-3
+"""Length of a mean that tells nothing."""
 _FARTHEST = 1e9
 """Beyond it numbers in files are mistakes."""
+_MIN_POINTS = 300
+"""Fewer say nothing about axes."""
+_MOST_POINTS = 5000
+_SHARE = 0.9
+"""Of the points, those nearest to the middle, that count."""
 _BINS = (64, 128, 256)
 """Across all points; one width alone has an optimum for each way that they fall into bins."""
 _MAX_TILT = 5.0
-"""Degrees by which up may be another direction than cameras say."""
+"""Degrees around x, and around y, by which up may be another direction than cameras say."""
 _TILT_GAIN = 0.1
 """Of disorder, for which it is; nats."""
 
@@ -40,23 +42,20 @@ def scene_axes(poses: np.ndarray, points: np.ndarray) -> np.ndarray:
       points: [P, 3], of surfaces, in the same coordinates.
     """
     level = upright(poses)
-    return squared(points @ level[:3, :3].T) @ level
+    known = points[(np.abs(points) < _FARTHEST).all(-1)]
+    return squared(known @ level[:3, :3].T) @ level
 
 
 def upright(poses: np.ndarray) -> np.ndarray:
     """The rotation [4, 4] that turns what is upwards for cameras [V, 3, 4] to z.
 
-    People look down, but seldom hold a camera askew: up is at right angles to the x axes of the
-    cameras, as far as these tell, and apart from that it is the mean of the y axes. It is the
+    People look down more often than they hold a camera askew: up is near to the mean of the y
+    axes, and nearer still to what is at right angles to the x axes (least squares). It is the
     identity where that cannot be told.
     """
-    rights = poses[:, :, 0]
-    turned, directions = np.linalg.eigh(rights.T @ rights / len(rights))
-    up = poses[:, :, 1].mean(0)
-    free = directions[:, turned < _TURNED**2]
-    if free.size:
-        up = free @ (free.T @ up)
-    if np.linalg.norm(up) < 0.1:
+    rights, mean_up = poses[:, :, 0], poses[:, :, 1].mean(0)
+    up = np.linalg.solve(np.eye(3) + _LEVEL * rights.T @ rights / len(rights), mean_up)
+    if np.linalg.norm(up) < _NO_DIRECTION:
         return np.eye(4)
     up = normalized(up)
     right = normalized(np.cross(up, np.eye(3)[np.argmin(np.abs(up))]))
@@ -73,33 +72,32 @@ def squared(points: np.ndarray) -> np.ndarray:
     Args:
       points: [P, 3], of surfaces, z up. Where they are too few it is the identity.
     """
-    counting = _without_outliers(points)
-    if len(counting) < _MIN_POINTS or not np.ptp(counting, axis=0).any():
+    if len(points) < _MIN_POINTS:
         return np.eye(4)
+    counting = _nearest(points)
     counting = counting[:: -(-len(counting) // _MOST_POINTS)]
 
     def disorder(angles: np.ndarray) -> float:
         return _disorder(counting @ _turn(angles).T)
 
-    turned = min((np.array([angle, 0.0, 0.0]) for angle in np.arange(0, 90, 0.5)), key=disorder)
+    turned = np.zeros(3)
+    for step, count in ((1.0, 90), (0.1, 19)):
+        first = turned[0] - step * (count // 2)
+        turned = min((np.array([first + step * n, 0, 0]) for n in range(count)), key=disorder)
     tilted = _with_tilt(disorder, turned)
     gain = disorder(turned) - disorder(tilted)
     return _rotation(_turn(tilted if gain > _TILT_GAIN else turned))
 
 
-def _without_outliers(points: np.ndarray) -> np.ndarray:
-    """Those of points [P, 3] that are not among the farthest along any axis."""
-    points = points[(np.abs(points) < _FARTHEST).all(-1)]
-    if not len(points):
-        return points
-    low, high = np.percentile(points, [_OUTLIERS, 100 - _OUTLIERS], axis=0)
-    inside: np.ndarray = points[((points >= low) & (points <= high)).all(-1)]
-    return inside
+def _nearest(points: np.ndarray) -> np.ndarray:
+    """Most of points [P, 3], a ball: the sides of a box would be flat."""
+    distances = np.linalg.norm(points - np.median(points, axis=0), axis=-1)
+    return points[distances <= np.quantile(distances, _SHARE)]
 
 
 def _disorder(points: np.ndarray) -> float:
     """The sum over axes of the entropy of histograms of points [P, 3], in nats."""
-    size = 2 * np.linalg.norm(points - points.mean(0), axis=-1).max()
+    size = max(2 * np.linalg.norm(points - points.mean(0), axis=-1).max(), 1e-100)
     entropies = []
     for num_bins in _BINS:
         for along in points.T:

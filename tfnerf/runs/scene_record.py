@@ -88,7 +88,7 @@ def with_axes_of_run(scene: Scene, folder: RunFolder) -> Scene:
         return scene
     to_world = read_record(folder.scene).scene_to_world
     turn = np.linalg.inv(to_world) @ scene.scene_to_world
-    if np.allclose(turn, np.eye(4), atol=_TOLERANCE) or not _is_rotation(turn):
+    if np.array_equal(to_world, scene.scene_to_world) or not _is_rotation(turn):
         return scene
     splits = {name: _turned(views, turn) for name, views in scene.splits.items()}
     return dataclasses.replace(scene, splits=splits, scene_to_world=to_world)
@@ -105,8 +105,10 @@ def _is_rotation(matrix: np.ndarray) -> bool:
     rotation = np.eye(4)
     rotation[:3, :3] = matrix[:3, :3]
     squared = rotation @ rotation.T
-    return np.allclose(matrix, rotation, atol=_TOLERANCE) and np.allclose(
-        squared, np.eye(4), atol=_TOLERANCE
+    return (
+        np.allclose(matrix, rotation, atol=_TOLERANCE)
+        and np.allclose(squared, np.eye(4), atol=_TOLERANCE)
+        and np.linalg.det(rotation) > 0
     )
 
 

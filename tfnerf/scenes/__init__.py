@@ -71,11 +71,13 @@ def _warn_of_hidden_colors(scene: Scene, settings: SceneSettings) -> None:
 
 def _warn_of_white_edges(scene: Scene, settings: SceneSettings) -> None:
     """What stands before white is learned with white around it, where nothing can be."""
-    views = scene.train if "train" in scene.splits else next(iter(scene.splits.values()))
-    if not views.has_images or views.images.shape[-1] == 4:
+    views = scene.splits.get("train") or scene.held_out
+    if views is None or not views.has_images:
         return
     rows, columns = views.images[:, [0, -1]], views.images[:, :, [0, -1]]
-    edges = np.concatenate([rows.reshape([-1, 3]), columns.reshape([-1, 3])])
+    channels = views.images.shape[-1]
+    edges = np.concatenate([rows.reshape([-1, channels]), columns.reshape([-1, channels])])
+    # What is transparent there is not white, whatever its colour.
     if (edges >= _WHITE * views.white_level).all(-1).mean() > _MOST:
         _log.warning(
             "%s: the edges of the images are white: if the scene stands before nothing but white, "
