@@ -81,6 +81,7 @@ def squared(points: np.ndarray) -> np.ndarray:
         return _disorder(counting @ _turn(angles).T)
 
     turned = np.zeros(3)
+    # By degrees over a quarter of a turn, then by tenths.
     for step, count in ((1.0, 90), (0.1, 19)):
         first = turned[0] - step * (count // 2)
         turned = min((np.array([first + step * n, 0, 0]) for n in range(count)), key=disorder)
