@@ -132,11 +132,11 @@ def learned(scene: Scene) -> float:
         grid_resolution=48,
         batch_size=1024,
         learning_rate=1e-3,
-        refine_steps="80,160",
+        refine_steps="80",
         white_background=scene.white_background,
     )
     trainer = Trainer(scene, config, tf.distribute.get_strategy())
-    for steps in (80, 80, 140):
+    for steps in (80, 140):
         trainer.run(steps)
         if trainer.refines_now:
             trainer = trainer.refined()
