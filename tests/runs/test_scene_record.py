@@ -140,12 +140,15 @@ def test_data_may_move_while_they_are_the_same(tmp_path: Path, scene: Scene) -> 
     assert "--data_dir=/there" in run.flags.read_text()
 
 
+@pytest.mark.parametrize("angle", [0.6, 1e-3, 1e-6, 1e-8, 0.0])
 @pytest.mark.parametrize("saved", [True, False])
-def test_a_run_keeps_the_axes_that_it_began_with(tmp_path: Path, scene: Scene, saved: bool) -> None:
+def test_a_run_keeps_the_axes_that_it_began_with(
+    tmp_path: Path, scene: Scene, saved: bool, angle: float
+) -> None:
     """As a version that turns captures otherwise reads the same data."""
     run = begun(tmp_path, scene, "/here", saved)
     turn = np.eye(4)
-    turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     splits = {
         name: moved(views, camera_to_world=(turn @ to_4x4(views.cameras.camera_to_world))[:, :3])
         for name, views in scene.splits.items()

@@ -6,6 +6,7 @@ described by few of their numbers, one that runs across the corner by many.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -76,10 +77,7 @@ def squared(points: np.ndarray) -> np.ndarray:
         return np.eye(4)
     counting = _nearest(points)
     counting = counting[:: -(-len(counting) // _MOST_POINTS)]
-
-    def disorder(angles: np.ndarray) -> float:
-        return _disorder(counting @ _turn(angles).T)
-
+    disorder = functools.partial(_disorder, counting)
     turned = np.zeros(3)
     # By degrees over a quarter of a turn, then by tenths.
     for step, count in ((1.0, 90), (0.1, 19)):
@@ -96,8 +94,9 @@ def _nearest(points: np.ndarray) -> np.ndarray:
     return points[distances <= np.quantile(distances, _SHARE)]
 
 
-def _disorder(points: np.ndarray) -> float:
-    """The sum over axes of the entropy of histograms of points [P, 3], in nats."""
+def _disorder(points: np.ndarray, angles: np.ndarray) -> float:
+    """The sum over axes of the entropy of histograms of points [P, 3] that were turned, in nats."""
+    points = points @ _turn(angles).T
     size = max(2 * np.linalg.norm(points - points.mean(0), axis=-1).max(), 1e-100)
     entropies = []
     for num_bins in _BINS:

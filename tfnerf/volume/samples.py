@@ -104,7 +104,7 @@ def render_samples(
     densities = at_samples.put(density)
     lengths = samples.intervals * tf.norm(rays.directions, axis=-1, keepdims=True)
     num_parts = field.colors_per_ray or 1
-    parts = rays.repeated(num_parts)
+    parts = rays if num_parts == 1 else rays.repeated(num_parts)
     if shading is not None:
         ends = rays.at(surface_depths(densities, samples.depths, lengths, num_parts))
         ends = tf.stop_gradient(tf.reshape(ends, [-1, 3]))
