@@ -204,14 +204,15 @@ def _map(workplace: Workplace, gathered: Gathered) -> list[Found]:
     make_folder(workplace.sparse)
     options = pycolmap.IncrementalPipelineOptions(random_seed=_SEED)
     with progress_bar("poses", len(gathered.names), "image") as progress:
+        count = _until_all(len(gathered.names), progress)
         found: dict[int, pycolmap.Reconstruction] = _in_background(
             lambda token: pycolmap.incremental_mapping(
                 workplace.database,
                 workplace.images,
                 workplace.sparse,
                 options,
-                initial_image_pair_callback=functools.partial(_count, progress, 2),
-                next_image_callback=functools.partial(_count, progress, 1),
+                initial_image_pair_callback=functools.partial(count, 2),
+                next_image_callback=functools.partial(count, 1),
                 cancellation_token=token,
             )
         )
@@ -241,14 +242,24 @@ def _refined(found: Found) -> Found:
         all_images.add_image(image)
     all_images.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
     adjuster = pycolmap.create_default_bundle_adjuster(options, all_images, reconstruction)
-    _in_background(lambda _: adjuster.solve())
+    if not _in_background(lambda _: adjuster.solve()).is_solution_usable():
+        return found
     reconstruction.update_point_3d_errors()
     reconstruction.write(found.folder)
     return _as_found(reconstruction, found.folder)
 
 
-def _count(progress: Callable[[int], object], count: int) -> None:
-    progress(count)
+def _until_all(total: int, progress: Callable[[int], object]) -> Callable[[int], None]:
+    """Counts images that are placed; COLMAP may place some again, in another reconstruction."""
+    left = total
+
+    def count(placed: int) -> None:
+        nonlocal left
+        placed = min(placed, left)
+        left -= placed
+        progress(placed)
+
+    return count
 
 
 def _in_background(work: Callable[[pycolmap.CancellationToken], Any]) -> Any:
