@@ -140,6 +140,13 @@ def test_data_may_move_while_they_are_the_same(tmp_path: Path, scene: Scene) -> 
     assert "--data_dir=/there" in run.flags.read_text()
 
 
+def test_a_run_that_goes_on_has_a_folder_for_pictures(tmp_path: Path, scene: Scene) -> None:
+    run = begun(tmp_path, scene, "/here")
+    run.renders.rmdir()
+    begun(tmp_path, scene, "/here")
+    assert run.renders.is_dir()
+
+
 @pytest.mark.parametrize("angle", [0.6, 1e-3, 1e-6, 1e-8, 0.0])
 @pytest.mark.parametrize("saved", [True, False])
 def test_a_run_keeps_the_axes_that_it_began_with(

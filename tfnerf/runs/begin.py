@@ -33,6 +33,7 @@ def begin_run(config: Config, folder: RunFolder, scene: Scene) -> None:
     text = to_flagfile(config)
     make_folder(folder.path)
     folder.lock()
+    make_folder(folder.renders)
     saved = list_checkpoints(folder.checkpoints)
     if saved:
         before = read_flagfile(folder.flags)
@@ -48,7 +49,6 @@ def begin_run(config: Config, folder: RunFolder, scene: Scene) -> None:
     write_file(folder.flags, _header() + text)
     if not saved:
         write_record(folder.scene, scene)
-    make_folder(folder.renders)
 
 
 def check_resumable(config: Config, before: Config, path: Path) -> None:
