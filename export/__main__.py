@@ -6,13 +6,13 @@ python -m export --run_dir=runs/lego --model_base_path=models/lego
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from absl import flags
 
 from serving.version_folders import MAX_VERSION
 from tfnerf import command_line
 from tfnerf.errors import UserError
+from tfnerf.files import absolute
 from tfnerf.flags import define_run_flags, run_arguments
 
 _log = logging.getLogger("tfnerf.export")
@@ -52,7 +52,7 @@ def main() -> None:
     from export.versions import remove_old_versions
     from tfnerf.runs.trained import TrainedRun
 
-    model_base_path = Path(_MODEL_BASE_PATH.value).absolute()
+    model_base_path = absolute(_MODEL_BASE_PATH.value)
     run = TrainedRun.load(**run_arguments())
     exported = export(
         run,

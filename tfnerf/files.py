@@ -21,6 +21,15 @@ _COMMENT_OR_TEXT = re.compile(r'"(?:\\.|[^"\\])*(?:"|\Z)|//[^\n]*|/\*.*?(?:\*/|\
 """Also where its end is missing, or each beginning would be followed through the whole file."""
 
 
+def absolute(path: str) -> Path:
+    """A path that is absolute, with a home folder for ~; UserError if that is nobody's."""
+    try:
+        # Not resolve(): a link should be free to point elsewhere tomorrow.
+        return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
+    except RuntimeError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
 def write_file(path: Path, content: bytes | str) -> None:
     """Writes a file beside its place, flushes it to the disk and renames it.
 

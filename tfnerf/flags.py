@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import typing
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from absl import flags
 
 from tfnerf.errors import UserError
+from tfnerf.files import absolute
 from tfnerf.formats import detect_dataset
 from tfnerf.settings import (
     SECTIONS,
@@ -82,7 +82,7 @@ def run_arguments(flag_values: flags.FlagValues = flags.FLAGS) -> dict[str, Any]
     data_dir = flag_values.data_dir
     return {
         "run_dir": flag_values.run_dir,
-        "data_dir": _absolute(data_dir) if data_dir else None,
+        "data_dir": str(absolute(data_dir)) if data_dir else None,
         "rays_per_chunk": flag_values.rays_per_chunk,
         "sampler": flag_values.sampler,
         "num_samples": flag_values.num_samples,
@@ -113,31 +113,23 @@ def config_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
     """
     sections = {name: _section(name, flag_values) for name in SECTIONS if name != "scene"}
     config = Config(scene=scene_from_flags(flag_values), **sections)
-    output_dir = _absolute(config.run.output_dir)
+    output_dir = str(absolute(config.run.output_dir))
     return dataclasses.replace(config, run=dataclasses.replace(config.run, output_dir=output_dir))
 
 
 def scene_from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> SceneSettings:
     """The flags of the scene alone; as `config_from_flags`."""
     if flag_values.dataset == "auto" and flag_values.data_dir:
-        flag_values["dataset"].value = detect_dataset(Path(_absolute(flag_values.data_dir)))
+        flag_values["dataset"].value = detect_dataset(absolute(flag_values.data_dir))
         _log.info("%s: read as --dataset=%s", flag_values.data_dir, flag_values.dataset)
     scene: SceneSettings = _section("scene", flag_values)
-    data_dir = _absolute(scene.data_dir) if scene.data_dir else ""
+    data_dir = str(absolute(scene.data_dir)) if scene.data_dir else ""
     return dataclasses.replace(scene, data_dir=data_dir, ndc=scene.uses_ndc)
 
 
 def _section(name: str, flag_values: flags.FlagValues) -> Any:
     fields = dataclasses.fields(SECTIONS[name])
     return SECTIONS[name](**{field.name: flag_values[field.name].value for field in fields})
-
-
-def _absolute(path: str) -> str:
-    try:
-        # Not resolve(): a link should be free to point elsewhere tomorrow.
-        return os.path.abspath(Path(path).expanduser())  # noqa: PTH100
-    except RuntimeError as error:
-        raise UserError(f"{path}: {error}") from None
 
 
 def to_flagfile(config: Config) -> str:

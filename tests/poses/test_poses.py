@@ -25,6 +25,7 @@ from tfnerf.geometry.poses import transformed
 from tfnerf.images import write_video
 from tfnerf.poses.capture import Report
 from tfnerf.poses.doubts import doubtful_images
+from tfnerf.poses.photographs import _take_masks
 from tfnerf.scenes import Scene, load_scene
 from tfnerf.settings import SceneSettings
 
@@ -240,6 +241,42 @@ def test_other_photographs_than_before_are_refused(photographs: Path, tmp_path: 
     assert "was begun with other photographs" in output
 
 
+def test_a_call_that_took_no_images_may_be_made_again_otherwise(
+    photographs: Path, tmp_path: Path
+) -> None:
+    write_video(tmp_path / "short.mp4", (photograph(pose) for pose in arc(5)), 30)
+    video, output = tmp_path / "short.mp4", tmp_path / "short"
+    refusal = find_poses(video, output, status=1)
+    assert "found 5 frames, expected at least --num_frames=100" in refusal
+    (tmp_path / "masks").mkdir()
+    Image.new("L", (2, 2)).save(tmp_path / "masks" / "IMG_0003.png")
+    refusal = find_poses(photographs, output, f"--masks={tmp_path / 'masks'}", status=1)
+    assert "found 2 x 2 pixels" in refusal
+    find_poses(photographs, output)
+    assert scene_of(output).train.masks is None
+
+
+def test_a_capture_among_its_photographs_is_taken_up(photographs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photographs, folder)
+    find_poses(folder, folder / "capture")
+    (folder / "capture" / "transforms.json").unlink()
+    (folder / ".DS_Store").write_bytes(b"of a file manager")
+    find_poses(folder, folder / "capture")
+
+
+def test_a_mask_is_that_of_its_own_name(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for name, level in (("shot", 255), ("shot.1", 0)):
+        Image.new("RGB", (4, 3)).save(tmp_path / "images" / f"{name}.jpg")
+        Image.new("L", (4, 3), level).save(tmp_path / "masks" / f"{name}.png")
+    _take_masks(tmp_path / "masks", tmp_path / "images", set(), tmp_path / "taken")
+    for name, level in (("shot", 255), ("shot.1", 0)):
+        mask = imageio.imread(tmp_path / "taken" / f"{name}.jpg.png")
+        np.testing.assert_array_equal(mask, np.full([3, 4], level))
+
+
 def test_the_sharpest_frames_of_a_video_are_taken(tmp_path: Path) -> None:
     """Of each three frames the first two are blurred."""
     from scipy import ndimage
@@ -295,7 +332,8 @@ def test_photographs_are_upright_masked_and_of_one_size(photographs: Path, tmp_p
     output = find_poses(folder, tmp_path / "room", f"--masks={masks}")
     assert "thumbnail.jpg: 50 x 40 pixels, where most have 320 x 240" in output
     assert "broken.jpg: no image that can be read" in output
-    assert "IMG_99.png: a mask, but of no image that is taken" in output
+    assert "masks of no image that is taken: IMG_99.png" in output
+    assert f"{NUM_VIEWS} of {NUM_VIEWS + 2} images registered" in output
     scene = scene_of(tmp_path / "room")
     assert len(scene.train) == NUM_VIEWS
     for turned in (3, 7):

@@ -15,7 +15,7 @@ from absl import flags
 
 from tfnerf import command_line
 from tfnerf.errors import UserError
-from tfnerf.files import sole_writer
+from tfnerf.files import absolute, sole_writer
 from tfnerf.fingerprint import fingerprint
 from tfnerf.poses.workplace import Request, Workplace
 
@@ -88,9 +88,9 @@ def suitable_flags(forward_facing: bool, lens: str) -> str:
 
 def _path(flag: str, value: str) -> Path:
     try:
-        return Path(value).expanduser().absolute()
-    except RuntimeError as error:
-        raise UserError(f"--{flag}={value}: {error}") from None
+        return absolute(value)
+    except UserError as error:
+        raise UserError(f"--{flag}={error}") from None
 
 
 def _existing(flag: str, value: str) -> Path:
@@ -106,9 +106,13 @@ def _existing(flag: str, value: str) -> Path:
 
 
 def _listing(path: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of a file, or of the files of a folder."""
+    """Names, sizes and times of a file, or of the files of a folder that are not hidden."""
     try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        # Folders do not count: the output may be one of them.
+        files = [path]
+        if path.is_dir():
+            inside = sorted(path.iterdir())
+            files = [file for file in inside if file.is_file() and file.name[0] != "."]
         return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     except OSError as error:
         raise UserError(f"{path}: not readable: {error.strerror}") from None

@@ -58,7 +58,9 @@ def gather_images(workplace: Workplace) -> Gathered:
     request = workplace.request
     if not workplace.images.is_dir():
         aside = workplace.images.with_name(".images.unfinished")
-        shutil.rmtree(aside, ignore_errors=True)
+        # What a call has left that took no images, perhaps with other flags.
+        for left in (aside, workplace.masks):
+            shutil.rmtree(left, ignore_errors=True)
         make_folder(aside)
         if request.num_frames is not None:
             write_sharpest_frames(Path(request.images), aside, request.num_frames)
@@ -67,7 +69,7 @@ def gather_images(workplace: Workplace) -> Gathered:
         else:
             left_out, lying = _take_photographs(Path(request.images), aside)
         if request.masks is not None:
-            left_out |= _take_masks(Path(request.masks), aside, lying, workplace.masks)
+            _take_masks(Path(request.masks), aside, lying, workplace.masks)
         write_file(workplace.left_out, json.dumps(left_out, indent=2))
         write_file(workplace.lying, json.dumps({"images": sorted(lying)}))
         flush_folder(aside)
@@ -201,22 +203,21 @@ def _lay_on_side(path: Path) -> None:
         turned.save(path, quality=_QUALITY, exif=image.getexif())
 
 
-def _take_masks(source: Path, images: Path, lying: set[str], target: Path) -> dict[str, str]:
+def _take_masks(source: Path, images: Path, lying: set[str], target: Path) -> None:
     """Writes a mask for each image, as COLMAP wants: white for those that have none.
+
+    It says which masks are of no image.
 
     Args:
       source: folder of masks.
       images: folder of images.
       lying: those on their side, whose masks are upright.
       target: folder to write to.
-
-    Returns:
-      Why masks were left out that were, by name.
     """
     found = list_images(source)
-    masks = {path.stem: path for path in found} | {path.name: path for path in found}
     # Of `a.heic`, whose image is `a.jpg`, it may be called `a.heic.png` too.
-    masks |= {Path(path.stem).stem: path for path in found if Path(path.stem).suffix}
+    masks = {Path(path.stem).stem: path for path in found if Path(path.stem).suffix}
+    masks |= {path.stem: path for path in found} | {path.name: path for path in found}
     masks = {one_word(name): path for name, path in masks.items()} | masks
     make_folder(target)
     taken: set[Path | None] = set()
@@ -232,8 +233,10 @@ def _take_masks(source: Path, images: Path, lying: set[str], target: Path) -> di
         taken.add(path)
     if not taken - {None}:
         raise UserError(f"--masks={source}: found no mask that is named as an image is")
-    unused = [path.name for path in list_files(source) if path not in taken]
-    return {name: "a mask, but of no image that is taken" for name in unused if name[0] != "."}
+    names = [path.name for path in list_files(source) if path not in taken]
+    unused = [name for name in names if not name.startswith(".")]
+    if unused:
+        _log.warning("%s: masks of no image that is taken: %s", source, ", ".join(unused))
 
 
 def _read_mask(path: Path, image: Path, lies: bool) -> np.ndarray:
@@ -241,7 +244,7 @@ def _read_mask(path: Path, image: Path, lies: bool) -> np.ndarray:
     try:
         with Image.open(path) as mask:
             upright = np.asarray(ImageOps.exif_transpose(mask).convert("L"))
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: damaged mask: {first_line(error)}") from None
     width, height = _size_of(image)[::-1] if lies else _size_of(image)
     if upright.shape != (height, width):

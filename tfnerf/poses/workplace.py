@@ -66,10 +66,11 @@ class Workplace:
         self.request = request
         if self.transforms.exists():
             raise UserError(f"{self.transforms}: is there already; give another --output")
-        if self._request.exists():
+        begun = self._request.exists()
+        if begun and self.images.exists():
             self._check_same(read_json(self._request))
             return
-        if self.folder.exists() and not self._is_new():
+        if not begun and self.folder.exists() and not self._is_new():
             raise UserError(f"--output={self.folder}: not empty, expected a new folder")
         make_folder(self._colmap)
         write_file(self._request, json.dumps(dataclasses.asdict(request), indent=2))
