@@ -134,6 +134,16 @@ def test_shrunken_images_of_a_project_are_taken(tmp_path: Path) -> None:
     np.testing.assert_array_equal(taken.cameras.focal, full.cameras.focal)
 
 
+def test_shrunken_images_of_other_names_are_not_those_of_a_project(tmp_path: Path) -> None:
+    """LLFF's have names of their own."""
+    project(tmp_path, "OPENCV", "bin")
+    full = load(tmp_path, dataset="colmap", factor=2).train
+    (tmp_path / "images_2").mkdir()
+    imageio.imwrite(tmp_path / "images_2" / "image000.png", np.zeros([2, 2, 3], np.uint8))
+    taken = load(tmp_path, dataset="colmap", factor=2).train
+    np.testing.assert_array_equal(taken.images, full.images)
+
+
 @pytest.mark.parametrize("name", ["cameras", "images", "points3D"])
 def test_damaged_projects_are_refused(tmp_path: Path, name: str) -> None:
     project(tmp_path, "OPENCV", "bin")
@@ -301,6 +311,13 @@ def test_captures_from_before_are_sampled_in_ndc(capture: Path) -> None:
     linear = load(capture, dataset="transforms", ndc=False)
     assert linear.ndc is None
     np.testing.assert_allclose(linear.far / linear.near, 25 * 1.25 / 0.8)
+
+
+@pytest.mark.parametrize("given", [{"near": 2.0}, {"far": 5.0}])
+def test_depths_that_are_given_are_none_of_ndc(capture: Path, given: dict[str, float]) -> None:
+    forward_facing(capture)
+    with pytest.raises(UserError, match="--near and --far: rays in NDC go from 0 to 1"):
+        load(capture, dataset="transforms", **given)
 
 
 def test_ndc_of_captures_that_do_not_suit_are_refused(capture: Path) -> None:

@@ -18,6 +18,7 @@ from tfnerf.errors import UserError
 from tfnerf.geometry.paths import orbit_pose
 from tfnerf.geometry.poses import to_4x4
 from tfnerf.scenes import Scene, load_scene, solids, to_colors
+from tfnerf.scenes.files import shrink
 from tfnerf.scenes.split import hold_out
 from tfnerf.settings import SceneSettings
 
@@ -454,6 +455,23 @@ def test_llff_images_that_cannot_be_kept_are_shrunk_all_the_same(
     monkeypatch.setattr("tempfile.mkdtemp", refuse)
     np.testing.assert_array_equal(load(llff, dataset="llff", factor=2).train.images, kept)
     assert "images_2: not kept: Permission denied" in caplog.text
+
+
+def test_llff_images_that_another_process_has_shrunk_meanwhile_are_taken(
+    llff: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load(llff, dataset="llff", factor=2).train.images
+    done = llff / "images_2"
+    shutil.move(done, llff / "aside")
+
+    def shrink_late(image: np.ndarray, factor: int) -> np.ndarray:
+        if not done.exists():
+            shutil.copytree(llff / "aside", done)
+        return shrink(image, factor)
+
+    monkeypatch.setattr("tfnerf.scenes.llff.shrink", shrink_late)
+    np.testing.assert_array_equal(load(llff, dataset="llff", factor=2).train.images, first)
+    assert "not kept" not in caplog.text
 
 
 def test_an_empty_folder_of_images_leaves_nothing_behind(llff: Path) -> None:

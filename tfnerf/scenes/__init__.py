@@ -51,6 +51,7 @@ def load_scene(settings: SceneSettings, splits: Sequence[str] = ("train", "test"
     if not settings.white_background:
         _warn_of_hidden_colors(scene, settings)
         _warn_of_white_edges(scene, settings)
+    settings.require_depths_of(ndc=scene.ndc is not None)
     near = scene.near if settings.near is None else settings.near
     far = scene.far if settings.far is None else settings.far
     return dataclasses.replace(scene, near=near, far=far)

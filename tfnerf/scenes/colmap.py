@@ -14,7 +14,7 @@ from tfnerf.geometry.axes import scene_axes
 from tfnerf.geometry.poses import to_4x4, transformed
 from tfnerf.scenes.captures import Frames, load_capture
 from tfnerf.scenes.colmap_model import find_model, read_model
-from tfnerf.scenes.files import read_images
+from tfnerf.scenes.files import find_images, read_images
 from tfnerf.scenes.scene import Scene
 from tfnerf.scenes.transforms import frames_with_images
 from tfnerf.settings import SceneSettings
@@ -28,7 +28,8 @@ def load(settings: SceneSettings, splits: Sequence[str]) -> Scene:
         raise UserError(f"{folder}: found no cameras.bin or cameras.txt, here or in sparse/0")
     model = read_model(model_folder)
     path = next(path for path in model_folder.glob("images.*") if path.suffix in (".bin", ".txt"))
-    image_folder, factor = _image_folder(folder, settings.factor)
+    names = [frame["file_path"] for frame in model.content["frames"]]
+    image_folder, factor = _image_folder(folder, settings.factor, names)
     frames, image_paths = frames_with_images(model.content["frames"], image_folder, path)
     poses = np.array([frame["transform_matrix"] for frame in frames])[:, :3]
     to_axes = scene_axes(poses, model.points)
@@ -52,9 +53,10 @@ def _of_project(scene: Scene, folder: Path, to_axes: np.ndarray) -> Scene:
     )
 
 
-def _image_folder(folder: Path, factor: int) -> tuple[Path, int]:
-    """Where the images are, and by how much they have to be shrunk still."""
+def _image_folder(folder: Path, factor: int, names: Sequence[str]) -> tuple[Path, int]:
+    """Where images of these names are, and by how much they have to be shrunk still."""
     shrunken = folder / f"images_{factor}"
-    if factor > 1 and shrunken.is_dir():
+    # LLFF's have names of their own, or another suffix.
+    if factor > 1 and shrunken.is_dir() and any(find_images(shrunken, names)):
         return shrunken, 1
     return (folder / "images" if (folder / "images").is_dir() else folder), factor

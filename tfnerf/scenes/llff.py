@@ -206,7 +206,8 @@ def _make_shrunken(paths: Sequence[Path], shrunken: Path, factor: int) -> None:
         aside.chmod(0o755)
         flush_folder(aside)
         aside.rename(shrunken)
-    except FileExistsError:
-        pass  # another process was faster
+    except OSError:
+        if not shrunken.is_dir():  # else another process was faster
+            raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -115,7 +115,11 @@ class SceneSettings(Checked):
             )
         if self.ndc and self.spherify:
             raise UserError("--ndc: is for forward-facing scenes, found --spherify")
-        if self.uses_ndc and (self.near is not None or self.far is not None):
+        self.require_depths_of(ndc=bool(self.uses_ndc))
+
+    def require_depths_of(self, *, ndc: bool) -> None:
+        """Raises UserError if near or far is given, but rays are in NDC."""
+        if ndc and (self.near is not None or self.far is not None):
             raise UserError("--near and --far: rays in NDC go from 0 to 1; give --nondc too")
 
     @property
