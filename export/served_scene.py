@@ -28,6 +28,8 @@ MAX_PIXELS = 1 << 24
 DEPTH_LEVELS = 65535
 """What far is in a depth picture; near is 0."""
 _MAX_DESCRIPTIONS = 1000
+_MAX_DESCRIBED_BYTES = 1 << 26
+"""Of all descriptions that are answered together: they may be long."""
 _SIZES_EXPECTED = f"expected height, width and focal above 0 and at most {MAX_PIXELS} pixels; found"
 
 
@@ -150,9 +152,11 @@ class ServedScene(tf.Module):
 
     def describe(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
         """The same JSON text for each index [N]: scene [N]. N is bounded, as the text is long."""
+        fitting = _MAX_DESCRIBED_BYTES // len(self._description.encode())
+        most = max(1, min(fitting, _MAX_DESCRIPTIONS))
         check = tf.debugging.Assert(
-            tf.shape(index)[0] <= _MAX_DESCRIPTIONS,
-            [f"expected at most {_MAX_DESCRIPTIONS} indices, found", tf.shape(index)[0]],
+            tf.shape(index)[0] <= most,
+            [f"expected at most {most} indices, found", tf.shape(index)[0]],
         )
         with tf.control_dependencies([check]):
             return {"scene": tf.fill(tf.shape(index), self._description)}

@@ -169,3 +169,13 @@ def test_what_was_not_trained_is_not_answered(exported: tuple, change: dict, mes
             inputs[name] = np.float32(values)
     with pytest.raises(Exception, match=message):
         servable.run("serving_default", inputs)
+
+
+def test_long_descriptions_are_told_to_fewer_at_a_time() -> None:
+    """Or 1000 indices would be gigabytes."""
+    config = CONFIGS["planes"]
+    text = "x" * (1 << 20)
+    served = ServedScene(*made(config), config.rendering, tf.float32, text)
+    assert served.describe(tf.range(64))["scene"].shape == [64]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 64 indices"):
+        served.describe(tf.range(65))
