@@ -241,8 +241,11 @@ class Models:
     def stop(self, seconds: float) -> bool:
         """Stops watching and lets go of everything; False if something still runs after that."""
         self._stop.set()
+        if not self._updating.acquire(timeout=seconds):  # something is being loaded
+            return False
+        self._updating.release()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(seconds)
         for model in self.all():
             model.close()
         return all(model.wait_until_closed(seconds) for model in self.all())

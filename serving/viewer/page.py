@@ -74,7 +74,10 @@ class ScenePage:
 
     # On viser's event loop, so that a browser is never closed before it is open.
     async def _open(self, handle: viser.ClientHandle) -> None:
-        self._browsers[handle.client_id] = _Browser(handle, self._client, self._name)
+        try:
+            self._browsers[handle.client_id] = _Browser(handle, self._client, self._name)
+        except ServerError as error:
+            handle.gui.add_markdown(f"**No picture**: {error}. Load the page again.")
 
     async def _close(self, handle: viser.ClientHandle) -> None:
         browser = self._browsers.pop(handle.client_id, None)

@@ -187,3 +187,11 @@ def test_a_reload_to_a_forbidden_folder_loads_nothing(
     models.reconfigure([ModelConfig("copy", copy)])
     assert "version loaded" in caplog.text
     assert models.stop(10)
+
+
+def test_stopping_does_not_wait_for_what_is_being_loaded(base_path: Path) -> None:
+    models = Models([ModelConfig("disc", base_path)], poll_seconds=0.01)
+    models.start()
+    with models._updating:  # as while a version is loaded
+        assert not models.stop(0.1)
+    assert models.stop(10)

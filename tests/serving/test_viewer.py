@@ -306,6 +306,24 @@ def test_the_page_shows_the_scene_and_the_mouse_goes_around(
     assert not foreign
 
 
+def test_a_page_that_is_opened_while_nothing_is_served_says_so(
+    base_path: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    server = start_server(base_path, port)
+    with RenderClient([f"127.0.0.1:{port}"], "patches", patient=False) as client:
+        page = ScenePage(client, "patches", "127.0.0.1", free_port())
+        server.kill()
+        server.communicate()
+        client._scene = None  # as after an answer that the model is gone
+        browser = open_browser(page, tmp_path)
+        try:
+            wait_until(lambda: "No picture: UNAVAILABLE" in browser.text())
+        finally:
+            browser.driver.quit()
+            page.close()
+
+
 def zoom(browser: Browser) -> None:
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
