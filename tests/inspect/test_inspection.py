@@ -108,6 +108,16 @@ def test_a_range_that_wastes_samples_is_named_but_no_doubt(builtin: Scene) -> No
     assert any("for sharper results try --near=2.7" in f.text for f in inspection.findings)
 
 
+def test_a_range_that_is_not_known_is_drawn_as_it_is_advised(builtin: Scene) -> None:
+    """Rays that go on for ever would make a dot of the scene."""
+    inspection = inspect_scene(dataclasses.replace(builtin, near=1e-3, far=1e3))
+    drawn = inspection.with_range_to_try().scene
+    assert 2 < drawn.near < 3.5 < 4.5 < drawn.far < 7
+    assert any(
+        f"--near={drawn.near:.3g} --far={drawn.far:.3g}" in f.text for f in inspection.findings
+    )
+
+
 def test_blurred_and_repeated_images_are_named(builtin: Scene) -> None:
     images = builtin.train.images.copy()
     images[7] = images[3]

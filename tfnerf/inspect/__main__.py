@@ -33,12 +33,12 @@ def main() -> None:
     settings = _settings()
     print(f"{settings.data_dir or 'the built-in scene'}, read as --dataset={settings.dataset}:")
     try:
-        scene = load_scene(settings)
+        inspection = inspect_scene(load_scene(settings))
     except UnknownRangeError as error:
         print(f"  !!  {error}")
         near, far = _ANY_RANGE
         scene = load_scene(dataclasses.replace(settings, near=near, far=far))
-    inspection = inspect_scene(scene)
+        inspection = inspect_scene(scene).with_range_to_try()
     for finding in inspection.findings:
         print(f"  {'ok ' if finding.sane else '!! '} {finding.text}")
     doubts = sum(not finding.sane for finding in inspection.findings)

@@ -58,6 +58,15 @@ class Inspection:
     """[P, 3], points that views have in common, scene coordinates."""
     sharpness: np.ndarray
     """[V] of the training views, 1 for the median."""
+    range_to_try: tuple[float, float] | None
+    """Near and far around what views have in common, scene units; None where that is too little."""
+
+    def with_range_to_try(self) -> Inspection:
+        """The same of a scene with that near and far, if they are known."""
+        if self.range_to_try is None:
+            return self
+        near, far = self.range_to_try
+        return dataclasses.replace(self, scene=dataclasses.replace(self.scene, near=near, far=far))
 
 
 def inspect_scene(scene: Scene) -> Inspection:
@@ -78,7 +87,7 @@ def inspect_scene(scene: Scene) -> Inspection:
         _blur(views, relative),
         _duplicates(views, grays),
     ]
-    return Inspection(scene, findings, found.points[found.fitting], relative)
+    return Inspection(scene, findings, found.points[found.fitting], relative, _range_to_try(found))
 
 
 def _sizes(scene: Scene) -> Finding:
@@ -162,11 +171,20 @@ def _agreement(scene: Scene, matches: Matches, found: Fit) -> Finding:
     return Finding(False, f"only {text}: are they those of these images, in this order?")
 
 
-def _depths(scene: Scene, found: Fit) -> list[Finding]:
-    """Do near and far enclose what is seen?"""
+def _range_to_try(found: Fit) -> tuple[float, float] | None:
     depths = found.depths[found.fitting].ravel()
     if len(depths) < _MIN_MATCHES or found.share < _MIN_SHARE:
+        return None
+    nearest, farthest = np.percentile(depths, [1, 99])
+    return 0.8 * float(nearest), 1.25 * float(farthest)
+
+
+def _depths(scene: Scene, found: Fit) -> list[Finding]:
+    """Do near and far enclose what is seen?"""
+    to_try = _range_to_try(found)
+    if to_try is None:
         return [Finding(True, f"near {scene.near:g} and far {scene.far:g} could not be checked")]
+    depths = found.depths[found.fitting].ravel()
     nearest, farthest = np.percentile(depths, [1, 99])
     text = f"what is seen lies {nearest:.2f} to {farthest:.2f} from the cameras"
     if scene.ndc is not None:
@@ -176,7 +194,7 @@ def _depths(scene: Scene, found: Fit) -> list[Finding]:
             Finding(bool(before < _OUTSIDE), text + (": too near" if before >= _OUTSIDE else ""))
         ]
     text += f" (scene units); rays go from {scene.near:.2f} to {scene.far:.2f}"
-    advice = f"try --near={0.8 * nearest:.3g} --far={1.25 * farthest:.3g}"
+    advice = f"try --near={to_try[0]:.3g} --far={to_try[1]:.3g}"
     outside = ((depths < scene.near) | (depths > scene.far)).mean()
     if outside > _OUTSIDE:
         return [Finding(False, f"{text}, which misses {outside:.0%} of it: {advice}")]
