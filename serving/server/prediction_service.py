@@ -59,14 +59,15 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Runs a signature."""
-        with (
-            self._answering("Predict", request.model_spec.name, context),
-            self._admission.turn(_seconds_left(context)),
-            self._models.serving(request.model_spec) as (number, servable),
-        ):
-            if not context.is_active():
-                raise RequestError(grpc.StatusCode.CANCELLED, "the client has gone")
-            return self._predict(request, number, servable, _seconds_left(context))
+        with self._answering("Predict", request.model_spec.name, context):
+            self._models.find(request.model_spec)  # that it is unknown is no reason to wait
+            with (
+                self._admission.turn(_seconds_left(context)),
+                self._models.serving(request.model_spec) as (number, servable),
+            ):
+                if not context.is_active():
+                    raise RequestError(grpc.StatusCode.CANCELLED, "the client has gone")
+                return self._predict(request, number, servable, _seconds_left(context))
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         """Describes the signatures of a version."""

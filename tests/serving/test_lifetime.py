@@ -119,6 +119,20 @@ def test_a_deadline_stops_what_runs(serve: Serve, base_path: Path) -> None:
     assert server.stop() == 0
 
 
+def test_who_asks_for_no_model_need_not_wait_to_hear_it(serve: Serve, base_path: Path) -> None:
+    arguments = [f"--model_base_path={base_path}", "--max_running=1", "--max_pixels=20000000"]
+    stub = stub_of(serve("--model_name=disc", *arguments, "--metrics_port=0"))
+    stub.Predict(request_of(RAYS), timeout=60)
+    runs = stub.Predict.future(request_of(HUGE, "render_view"), timeout=8)
+    waits = stub.Predict.future(request_of(RAYS), timeout=8)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Predict(request_of(RAYS, name="another"), timeout=60)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert not runs.done() and not waits.done()
+    waits.cancel()
+    assert runs.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
 def test_calls_that_stall_do_not_silence_health(server: Server) -> None:
     """Calls whose message never comes hold all threads for requests."""
     channel = grpc.insecure_channel(server.address)
