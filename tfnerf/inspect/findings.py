@@ -76,18 +76,20 @@ def inspect_scene(scene: Scene) -> Inspection:
     matches = match_views(views, grays)
     found = fit(matches, matches.cameras)
     relative = _sharpness(grays)
+    seen = _seen_between(found)
     findings = [
         _sizes(scene),
         *_pixels(scene.train.cameras),
         _held_out(scene),
         _directions(views),
         _agreement(scene, matches, found),
-        *_depths(scene, found),
+        *_depths(scene, found, seen),
         *_lens(matches, found),
         _blur(views, relative),
         _duplicates(views, grays),
     ]
-    return Inspection(scene, findings, found.points[found.fitting], relative, _range_to_try(found))
+    to_try = None if seen is None else _range_around(seen)
+    return Inspection(scene, findings, found.points[found.fitting], relative, to_try)
 
 
 def _sizes(scene: Scene) -> Finding:
@@ -171,21 +173,26 @@ def _agreement(scene: Scene, matches: Matches, found: Fit) -> Finding:
     return Finding(False, f"only {text}: are they those of these images, in this order?")
 
 
-def _range_to_try(found: Fit) -> tuple[float, float] | None:
+def _seen_between(found: Fit) -> tuple[float, float] | None:
+    """How near and how far what views have in common is; None where that is too little."""
     depths = found.depths[found.fitting].ravel()
     if len(depths) < _MIN_MATCHES or found.share < _MIN_SHARE:
         return None
     nearest, farthest = np.percentile(depths, [1, 99])
-    return 0.8 * float(nearest), 1.25 * float(farthest)
+    return float(nearest), float(farthest)
 
 
-def _depths(scene: Scene, found: Fit) -> list[Finding]:
+def _range_around(seen: tuple[float, float]) -> tuple[float, float]:
+    """Near and far for what is seen between these depths."""
+    return 0.8 * seen[0], 1.25 * seen[1]
+
+
+def _depths(scene: Scene, found: Fit, seen: tuple[float, float] | None) -> list[Finding]:
     """Do near and far enclose what is seen?"""
-    to_try = _range_to_try(found)
-    if to_try is None:
+    if seen is None:
         return [Finding(True, f"near {scene.near:g} and far {scene.far:g} could not be checked")]
     depths = found.depths[found.fitting].ravel()
-    nearest, farthest = np.percentile(depths, [1, 99])
+    nearest, farthest = seen
     text = f"what is seen lies {nearest:.2f} to {farthest:.2f} from the cameras"
     if scene.ndc is not None:
         before = (depths < scene.ndc.near).mean()
@@ -194,7 +201,8 @@ def _depths(scene: Scene, found: Fit) -> list[Finding]:
             Finding(bool(before < _OUTSIDE), text + (": too near" if before >= _OUTSIDE else ""))
         ]
     text += f" (scene units); rays go from {scene.near:.2f} to {scene.far:.2f}"
-    advice = f"try --near={to_try[0]:.3g} --far={to_try[1]:.3g}"
+    near, far = _range_around(seen)
+    advice = f"try --near={near:.3g} --far={far:.3g}"
     outside = ((depths < scene.near) | (depths > scene.far)).mean()
     if outside > _OUTSIDE:
         return [Finding(False, f"{text}, which misses {outside:.0%} of it: {advice}")]

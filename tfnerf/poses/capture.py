@@ -88,7 +88,7 @@ def write_capture(workplace: Workplace, gathered: Gathered, found: list[Found]) 
     best = found[0]
     model = read_model(best.folder)
     to_capture = _to_capture(model, gathered.lying)
-    content, frames = _content(model, to_capture, workplace)
+    content, frames = _content(model, to_capture, workplace, gathered.has_masks)
     report = Report(
         num_images=len(gathered.names) + len(gathered.left_out),
         num_registered=len(frames),
@@ -157,7 +157,7 @@ def _moved(points: np.ndarray, similarity: np.ndarray) -> np.ndarray:
 
 
 def _content(
-    model: Model, to_capture: np.ndarray, workplace: Workplace
+    model: Model, to_capture: np.ndarray, workplace: Workplace, has_masks: bool
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The file but for its frames, and these."""
     frames = model.content["frames"]
@@ -170,7 +170,7 @@ def _content(
     for frame, pose in zip(frames, poses):
         name = frame["file_path"]
         one: dict[str, Any] = {"file_path": f"{workplace.images.name}/{name}"}
-        if (workplace.masks / f"{name}.png").is_file():
+        if has_masks:  # the folder may hold those of a call that was refused
             one["mask_path"] = f"{workplace.masks.name}/{name}.png"
         one |= {key: scale * frame[key] for key in ("near", "far") if key in frame}
         one["transform_matrix"] = [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]]

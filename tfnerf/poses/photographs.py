@@ -58,9 +58,7 @@ def gather_images(workplace: Workplace) -> Gathered:
     request = workplace.request
     if not workplace.images.is_dir():
         aside = workplace.images.with_name(".images.unfinished")
-        # What a call has left that took no images, perhaps with other flags.
-        for left in (aside, workplace.masks):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
         make_folder(aside)
         if request.num_frames is not None:
             write_sharpest_frames(Path(request.images), aside, request.num_frames)
