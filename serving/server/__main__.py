@@ -63,7 +63,9 @@ _TLS_CLIENT_CA = flags.DEFINE_string(
     "tls_client_ca", None, "PEM file: who signs the clients' certificates; demands one of each."
 )
 _BYTES_PER_ROW = 64
-"""Room for a row of any signature, in a message."""
+_LEAST_MESSAGE = 16 << 20
+"""Room for rays in a message, in bytes; the second for what a client sends at a time, however few
+--max_rows are and however long the codes that come with a ray."""
 _LAST_SECONDS = 1.0
 """For threads to end after that."""
 _MAX_CALLS = 4096
@@ -143,7 +145,10 @@ def _make_server(models: Models, metrics: Metrics) -> grpc.Server:
         futures.ThreadPoolExecutor(most + 8, thread_name_prefix="request"),
         maximum_concurrent_rpcs=_MAX_CALLS,
         options=[
-            ("grpc.max_receive_message_length", _BYTES_PER_ROW * _MAX_ROWS.value + (1 << 20)),
+            (
+                "grpc.max_receive_message_length",
+                max(_BYTES_PER_ROW * _MAX_ROWS.value, _LEAST_MESSAGE),
+            ),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
         ],

@@ -16,7 +16,8 @@ from tensorflow_serving.apis import (
 
 def test_limits_are_named(server: Server) -> None:
     stub = stub_of(server)
-    many = {name: np.tile(value, [20_000, 1]) for name, value in RAYS.items()}
+    # More bytes than so many rays take, as if a long code came with each.
+    many = {name: np.tile(value, [60_000, 1]) for name, value in RAYS.items()}
     view = {
         "camera_to_world": np.float32(np.eye(3, 4)[None]),
         "focal": np.float32([10]),
