@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 from tfnerf import command_line
-from tfnerf.files import write_file
+from tfnerf.files import with_home, write_file
 from tfnerf.images import contact_sheet, write_png
 from tfnerf.runs.folder import RunFolder
 
@@ -30,7 +30,7 @@ _MOVING_PICTURES = {
 
 def main() -> None:
     """Writes the pictures."""
-    runs = Path(_OUTPUT_DIR.value)
+    runs = with_home(_OUTPUT_DIR.value)
     write_png(_IMAGES / "demo.png", _held_out_views(RunFolder(runs / "demo").eval / "test"))
     for name, frames in _MOVING_PICTURES.items():
         write_file(_IMAGES / name, _moving_picture(runs / frames))

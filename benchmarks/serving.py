@@ -24,6 +24,7 @@ from absl import flags
 
 from tfnerf import command_line
 from tfnerf.errors import UserError
+from tfnerf.files import with_home
 
 if TYPE_CHECKING:
     from serving.client.rendering import RenderClient
@@ -50,7 +51,7 @@ def main() -> None:
     from serving.server.servable import Servable
     from serving.version_folders import list_versions
 
-    versions = list_versions(Path(_MODEL_BASE_PATH.value))
+    versions = list_versions(with_home(_MODEL_BASE_PATH.value))
     if not versions:
         raise UserError(f"--model_base_path={_MODEL_BASE_PATH.value}: found no versions")
     with tempfile.TemporaryDirectory() as folder:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from absl import flags
 
 from tfnerf.errors import UserError
+from tfnerf.files import with_home
 
 _BEGIN = b"-----BEGIN "
 
@@ -20,7 +19,7 @@ def read_pem(flag: flags.FlagHolder[str | None]) -> bytes | None:
     if not flag.value:
         return None
     try:
-        contents = Path(flag.value).read_bytes()
+        contents = with_home(flag.value).read_bytes()
     except OSError as error:
         raise UserError(f"--{flag.name}={flag.value}: {error.strerror}") from None
     if _BEGIN not in contents:

@@ -15,13 +15,24 @@ from commands import ROOT
 
 from tfnerf.errors import UserError
 from tfnerf.files import (
+    absolute,
     read_json,
     remove_folder,
     remove_unfinished_files,
     sole_writer,
     to_json,
+    with_home,
     write_file,
 )
+
+
+def test_a_tilde_is_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shells leave it as it is in --run_dir=~/runs/lego."""
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert with_home("~/runs/lego") == absolute("~/runs/lego") == Path("/home/ada/runs/lego")
+    assert with_home("runs/~lego") == Path("runs/~lego")
+    with pytest.raises(UserError, match="~nobody-of-this-name/runs"):
+        with_home("~nobody-of-this-name/runs")
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:

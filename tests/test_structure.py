@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +126,13 @@ def test_only_commands_read_flags() -> None:
         "serving.client.flags",
         "serving.pem",
     }
+
+
+def test_paths_that_flags_name_may_begin_with_a_tilde() -> None:
+    """Nothing is opened as it was typed; `with_home` and `absolute` come first."""
+    typed = re.compile(r"\b(?:Path|open|load)\((?:_[A-Z_]+|flag|flags\.\w+)\.value\b")
+    for module, path in modules("tfnerf", "export", "serving", "benchmarks").items():
+        assert not typed.findall(path.read_text()), module
 
 
 def test_every_folder_of_code_is_a_package_that_git_knows() -> None:

@@ -21,13 +21,18 @@ _COMMENT_OR_TEXT = re.compile(r'"(?:\\.|[^"\\])*(?:"|\Z)|//[^\n]*|/\*.*?(?:\*/|\
 """Also where its end is missing, or each beginning would be followed through the whole file."""
 
 
-def absolute(path: str) -> Path:
-    """A path that is absolute, with a home folder for ~; UserError if that is nobody's."""
+def with_home(path: str) -> Path:
+    """A path with a home folder for ~, which shells leave behind `=`; UserError for nobody's."""
     try:
-        # Not resolve(): a link should be free to point elsewhere tomorrow.
-        return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
+        return Path(path).expanduser()
     except RuntimeError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def absolute(path: str) -> Path:
+    """The same, absolute."""
+    # Not resolve(): a link should be free to point elsewhere tomorrow.
+    return Path(os.path.abspath(with_home(path)))  # noqa: PTH100
 
 
 def write_file(path: Path, content: bytes | str) -> None:

@@ -16,6 +16,7 @@ from absl import flags
 
 from tfnerf import command_line
 from tfnerf.errors import UserError
+from tfnerf.files import with_home
 from tfnerf.flags import config_from_flags, define_flags
 from tfnerf.settings import Config, NetworkSettings
 
@@ -46,7 +47,7 @@ def main() -> None:
     from tfnerf.runs.folder import RunFolder
     from tfnerf.scenes import load_scene
 
-    paths = [Path(path) for path in (_COARSE.value, _FINE.value) if path]
+    paths = [with_home(path) for path in (_COARSE.value, _FINE.value) if path]
     weights = [read_weights(path) for path in paths]
     shapes = [network_settings(arrays, str(path)) for arrays, path in zip(weights, paths)]
     if len(set(shapes)) > 1:

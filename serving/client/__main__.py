@@ -24,6 +24,7 @@ from serving.client import flags as client_flags
 from tfnerf import command_line
 from tfnerf.condition_flags import chosen_conditions, define_condition_flags
 from tfnerf.errors import UserError, first_line
+from tfnerf.files import with_home, write_file
 
 if TYPE_CHECKING:
     from serving.client.rendering import RenderClient
@@ -167,13 +168,12 @@ def _keyframes(at_least: int) -> Keyframes | None:
     """Those of the file that the flag names, if it does."""
     from tfnerf.geometry.keyframes import read_keyframes
 
-    return read_keyframes(Path(_KEYFRAMES.value), at_least) if _KEYFRAMES.value else None
+    return read_keyframes(with_home(_KEYFRAMES.value), at_least) if _KEYFRAMES.value else None
 
 
 def _query(client: RenderClient, path: Path) -> None:
     import io
 
-    from tfnerf.files import write_file
     from tfnerf.geometry.conditions import choose
 
     points, viewdirs = _read_points()
@@ -192,7 +192,7 @@ def _read_points() -> tuple[np.ndarray, np.ndarray]:
     if not _POINTS.value:
         raise UserError(f"--points: not given, expected a .npy file; in it {expected}")
     try:
-        rows = np.load(_POINTS.value, allow_pickle=False)
+        rows = np.load(with_home(_POINTS.value), allow_pickle=False)
     except Exception as error:  # of many kinds, by what is in the file
         text = first_line(error)
         raise UserError(f"--points={_POINTS.value}: not readable as .npy: {text}") from None
@@ -212,7 +212,7 @@ def _read_points() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _output(suffix: str) -> Path:
-    path = Path(_OUTPUT.value or f"{client_flags.model_name()}{suffix}")
+    path = with_home(_OUTPUT.value or f"{client_flags.model_name()}{suffix}")
     if path.suffix != suffix:
         raise UserError(f"--output={path}: expected a name that ends in {suffix}")
     if not path.parent.is_dir():

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 from concurrent import futures
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -23,6 +22,7 @@ from serving.ports import MAX_PORT, address, check_free
 from serving.stopping import StopSignal
 from tfnerf import command_line
 from tfnerf.errors import UserError
+from tfnerf.files import with_home
 
 if TYPE_CHECKING:
     import grpc
@@ -119,12 +119,12 @@ def _configs() -> list[ModelConfig]:
 
     if _MODEL_CONFIG_FILE.value:
         try:
-            return read_models_config(Path(_MODEL_CONFIG_FILE.value))
+            return read_models_config(with_home(_MODEL_CONFIG_FILE.value))
         except UserError as error:
             raise UserError(f"--model_config_file={error}") from None
     if not _MODEL_NAME.value or not _MODEL_BASE_PATH.value:
         raise UserError("--model_name and --model_base_path: expected both")
-    base_path = Path(_MODEL_BASE_PATH.value)
+    base_path = with_home(_MODEL_BASE_PATH.value)
     if not base_path.is_dir():
         raise UserError(f"--model_base_path={base_path}: no such folder")
     return [ModelConfig(_MODEL_NAME.value, base_path)]

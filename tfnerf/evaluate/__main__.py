@@ -7,7 +7,6 @@ python -m tfnerf.evaluate --compare=runs/lego,runs/fern --table_format=markdown
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from absl import flags
 
@@ -19,6 +18,7 @@ from tfnerf.evaluate.tables import (
     difference_note,
     result_table,
 )
+from tfnerf.files import with_home
 from tfnerf.flags import define_run_flags, read_flagfile, run_arguments
 
 _log = logging.getLogger("tfnerf.evaluate")
@@ -71,7 +71,7 @@ def _compare() -> None:
     from tfnerf.evaluate.split import read_evaluation
     from tfnerf.runs.folder import RunFolder
 
-    folders = [RunFolder(Path(path)) for path in _COMPARE.value]
+    folders = [RunFolder(with_home(path)) for path in _COMPARE.value]
     runs = [
         (str(folder.path), read_flagfile(folder.flags), read_evaluation(folder, _SPLIT.value))
         for folder in folders

@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import flags
 
 from tfnerf import command_line
+from tfnerf.files import with_home, write_file
 from tfnerf.flags import define_flags, scene_from_flags
 from tfnerf.settings import SceneSettings
 
@@ -24,7 +25,6 @@ _PICTURE = flags.DEFINE_string("picture", "inspect.png", "File to draw into.")
 def main() -> None:
     """Prints what is found in a scene, and draws it."""
     command_line.import_tensorflow()
-    from tfnerf.files import write_file
     from tfnerf.inspect.findings import inspect_scene
     from tfnerf.inspect.picture import draw
     from tfnerf.scenes import load_scene
@@ -43,7 +43,7 @@ def main() -> None:
         print(f"  {'ok ' if finding.sane else '!! '} {finding.text}")
     doubts = sum(not finding.sane for finding in inspection.findings)
     print(f"{doubts or 'no'} doubt{'' if doubts == 1 else 's'}")
-    write_file(Path(_PICTURE.value), draw(inspection))
+    write_file(with_home(_PICTURE.value), draw(inspection))
     _log.info("cameras, rays and images: %s", _PICTURE.value)
 
 

@@ -8,7 +8,6 @@ python -m tfnerf.render --run_dir=runs/moving --camera_path=still --time=sweep
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -16,6 +15,7 @@ from absl import flags
 from tfnerf import command_line
 from tfnerf.condition_flags import chosen_conditions, chosen_suffix, define_condition_flags
 from tfnerf.errors import UserError
+from tfnerf.files import with_home
 from tfnerf.flags import define_run_flags, run_arguments
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _name_and_cameras(scene: Scene, settings: SceneSettings) -> tuple[str, Camer
 
     num_frames = _NUM_FRAMES.value
     if _KEYFRAMES.value:
-        path = Path(_KEYFRAMES.value)
+        path = with_home(_KEYFRAMES.value)
         return f"keyframes_{path.stem}", scene_paths.keyframe_cameras(scene, path, num_frames)
     name = _CAMERA_PATH.value
     name = scene_paths.default_path(scene) if name == "auto" else name

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tfnerf.errors import UserError
 from tfnerf.fields.model import NeRF, make_model
+from tfnerf.files import with_home
 from tfnerf.flags import read_flagfile
 from tfnerf.runs.appearance import with_codes
 from tfnerf.runs.checkpoints import Checkpoints, Variables
@@ -63,7 +64,7 @@ class TrainedRun:
           UserError: no run folder, no checkpoint that can be read, one of other networks, or a
             sampler that these do without.
         """
-        folder = RunFolder(_require_run(Path(run_dir)))
+        folder = RunFolder(_require_run(with_home(run_dir)))
         config = read_flagfile(folder.flags)
         if data_dir is not None:
             config = config.replaced(data_dir=data_dir)
