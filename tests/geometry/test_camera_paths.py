@@ -70,6 +70,12 @@ def test_a_spiral_keeps_looking_at_its_focus() -> None:
     np.testing.assert_allclose(point, average_pose(forward) @ [0, 0, -focus, 1], atol=1e-6)
 
 
+def test_a_spiral_before_what_begins_at_the_cameras_has_a_focus() -> None:
+    forward = np.tile(np.eye(4)[:3], [5, 1, 1])
+    forward[:, :2, 3] = np.random.default_rng(0).normal(size=[5, 2])
+    np.testing.assert_allclose(spiral_path(forward, 0.0, 8.0), spiral_path(forward, 0.8, 8.0))
+
+
 def test_cameras_that_look_at_a_point_meet_there(inward: np.ndarray) -> None:
     point, convergence = meeting_point(inward)
     np.testing.assert_allclose(point, [1, 2, 3], atol=1e-9)

@@ -14,12 +14,13 @@ from small import RENDERING, small_renderer, small_scene
 from tfnerf.errors import UserError
 from tfnerf.geometry.cameras import NDC, Cameras
 from tfnerf.geometry.keyframes import read_keyframes
-from tfnerf.geometry.paths import orbit_path
+from tfnerf.geometry.paths import orbit_path, orbit_pose
 from tfnerf.geometry.poses import look_along, to_4x4
 from tfnerf.images import write_video
 from tfnerf.render.frames import KINDS, in_scene_units, render_path, straight_alpha
 from tfnerf.scenes import Scene
-from tfnerf.scenes.paths import keyframe_cameras
+from tfnerf.scenes.paths import keyframe_cameras, path_cameras
+from tfnerf.settings import SceneSettings
 from tfnerf.volume.image_renderer import Image, ImageRenderer
 
 NUM_FRAMES = 3
@@ -214,6 +215,34 @@ def test_depths_are_written_as_numbers_in_world_units(
         levels = imageio.imread(tmp_path / "world_depth" / f"{index:04d}.png")
         assert levels.dtype == np.uint16
         np.testing.assert_allclose(levels * per_level, depth, atol=0.51 * per_level)
+
+
+@pytest.mark.parametrize(("distance", "expected"), [(4.03, 4.0), (1.2, 1.2), (20.0, 20.0)])
+def test_an_orbit_of_a_blender_scene_is_where_its_cameras_are(
+    distance: float, expected: float
+) -> None:
+    """The original's circle of radius 4 shows nothing of a scene of another size."""
+    poses = np.stack([orbit_pose(azimuth, 0.5, distance) for azimuth in range(7)])
+    cameras = Cameras.pinhole(poses, 12, 16, 24.0)
+    scene = small_scene(7)
+    views = dataclasses.replace(scene.train, cameras=cameras)
+    scene = dataclasses.replace(scene, splits={"train": views})
+    path = path_cameras(scene, SceneSettings(dataset="blender", data_dir="lego"), "orbit", 5)
+    distances = np.linalg.norm(path.camera_to_world[:, :, 3], axis=-1)
+    np.testing.assert_allclose(distances, expected, rtol=1e-4)
+
+
+def test_a_keyframe_goes_before_its_file_and_pixels_before_an_angle(tmp_path: Path) -> None:
+    path = tmp_path / "keyframes.json"
+    frames = [{"transform_matrix": to_4x4(pose).tolist()} for pose in orbit_path(3)]
+    frames[0]["fl_x"] = 400
+    frames[1] |= {"fl_x": 1600, "w": 1600, "camera_angle_x": 0.1}
+    path.write_text(json.dumps({"camera_angle_x": 0.7, "w": 800, "frames": frames}))
+    focal = read_keyframes(path).focal
+    np.testing.assert_allclose(focal, [0.5, 1.0, 0.5 / np.tan(0.35)])
+    frames = [dict(frame, camera_angle_x=1.2) for frame in frames[2:] * 2]
+    path.write_text(json.dumps({"fl_x": 400, "w": 800, "frames": frames}))
+    np.testing.assert_allclose(read_keyframes(path).focal, 0.5 / np.tan(0.6))
 
 
 def test_keyframes_may_have_fields_of_view_of_their_own(scene: Scene, tmp_path: Path) -> None:

@@ -608,6 +608,15 @@ def test_angles_of_view_may_differ_in_x_and_y(capture: Path) -> None:
     np.testing.assert_allclose(focal, np.tile([12, 15], [len(focal), 1]), rtol=1e-6)
 
 
+def test_an_angle_of_a_frame_goes_before_pixels_of_the_file(capture: Path) -> None:
+    content = json.loads((capture / "transforms.json").read_text())
+    content["frames"][1]["camera_angle_x"] = 2 * np.arctan(5 / 20)
+    content["frames"][2] |= {"camera_angle_x": 1.0, "fl_x": 15.0}
+    write_json(capture / "transforms.json", **content)
+    focal = load(capture, dataset="transforms").train.cameras.focal
+    np.testing.assert_allclose(focal[:3], [[20, 20], [15, 13], [12, 13]], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -66,7 +66,7 @@ def read_keyframes(path: Path, at_least: int = 2) -> Keyframes:
         raise UserError(f'{path}: expected a list named "frames", at least {at_least} long')
     where = [f"{path}: frame {number}" for number in range(len(frames))]
     poses = check_poses([_matrix_of(frame, name) for frame, name in zip(frames, where)], where)
-    focal = [_focal_of({**content, **frame}, name) for frame, name in zip(frames, where)]
+    focal = [_focal_of(frame, content, name) for frame, name in zip(frames, where)]
     rows = {
         name: _all_or_none(
             [_row_of(frame, name, place) for frame, place in zip(frames, where)], name, where
@@ -95,9 +95,15 @@ def _matrix_of(frame: object, where: str) -> object:
     return frame["transform_matrix"]
 
 
-def _focal_of(values: dict[str, Any], where: str) -> float | None:
-    """A focal length as part of the width; None if nothing is said of it."""
-    if "camera_angle_x" in values:
+def _focal_of(frame: dict[str, Any], content: dict[str, Any], where: str) -> float | None:
+    """A focal length as part of the width; None if nothing is said of it.
+
+    As in scene files a frame goes before the file, and pixels go before an angle.
+    """
+    values = {**content, **frame}
+    own_angle = "camera_angle_x" in frame and "fl_x" not in frame
+    in_pixels = {"fl_x", "w"} <= values.keys() and not own_angle
+    if "camera_angle_x" in values and not in_pixels:
         angle = _number(values["camera_angle_x"])
         if not 0 < angle < math.pi:
             raise UserError(
@@ -105,7 +111,7 @@ def _focal_of(values: dict[str, Any], where: str) -> float | None:
                 "from 0 to pi"
             )
         return 0.5 / math.tan(0.5 * angle)
-    if "fl_x" in values and "w" in values:
+    if in_pixels:
         pixels, width = _number(values["fl_x"]), _number(values["w"])
         if not (pixels > 0 and width > 0):
             raise UserError(

@@ -14,8 +14,12 @@ from tfnerf.geometry.poses import (
     to_4x4,
 )
 
+ORBIT_RADIUS = 4.0
+"""Of the original's circle around Blender scenes."""
 _SPIRAL_TURNS = 2
 _SPIRAL_Z_RATE = 0.5
+_SMALL_SHARE = 0.1
+"""Of the farthest depth, taken for the nearest one where rays begin at the camera."""
 _MAX_GAP = np.pi / 2
 """Cameras that leave a wider gap between their azimuths do not surround the scene."""
 
@@ -39,7 +43,7 @@ def orbit_pose(azimuth: float, elevation: float, radius: float) -> np.ndarray:
 
 
 def orbit_path(
-    num_poses: int = 40, elevation: float = np.pi / 6, radius: float = 4.0
+    num_poses: int = 40, elevation: float = np.pi / 6, radius: float = ORBIT_RADIUS
 ) -> np.ndarray:
     """Once around the origin, [num_poses, 3, 4]; the defaults are the original's for Blender."""
     azimuths = np.linspace(-np.pi, np.pi, num_poses, endpoint=False)
@@ -155,7 +159,7 @@ def spiral_path(
 
     Args:
       poses: [V, 3, 4], recentred.
-      nearest: smallest depth in the scene, scene units.
+      nearest: smallest depth in the scene, scene units; 0: not known.
       farthest: largest depth.
       num_poses: of the path.
       flat: one turn in a plane, a little nearer, without moving back and forth.
@@ -163,7 +167,7 @@ def spiral_path(
     Returns:
       [num_poses, 3, 4]
     """
-    close, distant = 0.9 * nearest, 5 * farthest
+    close, distant = 0.9 * (nearest or _SMALL_SHARE * farthest), 5 * farthest
     focus = 1 / (0.25 / close + 0.75 / distant)
     radii = np.percentile(np.abs(poses[:, :, 3]), 90, axis=0)
     center = average_pose(poses)

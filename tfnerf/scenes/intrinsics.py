@@ -89,7 +89,7 @@ def read_cameras(
     Raises:
       UserError: a lens is none, or is of a kind that is not known.
     """
-    values = [{**content, **frame} for frame in frames]
+    values = [_of_frame(content, frame) for frame in frames]
     lens = _lens_of_all(values, path)
     intrinsics = [_intrinsics(value, lens, size, full_size, path) for value in values]
     with np.errstate(over="ignore"):
@@ -103,6 +103,17 @@ def read_cameras(
     _check_distortion(cameras, path)
     _warn_of_unused_keys(content, frames, _USED.union(used), path)
     return cameras
+
+
+def _of_frame(content: dict[str, Any], frame: dict[str, Any]) -> dict[str, Any]:
+    """What holds for a frame: what it says itself, and what the file says of all the others.
+
+    Pixels go before angles, but not those of the file before an angle of the frame.
+    """
+    pixels, angles = {"fl_x", "fl_y"}, {"camera_angle_x", "camera_angle_y"}
+    if angles & frame.keys() and not pixels & frame.keys():
+        content = {key: content[key] for key in content.keys() - pixels}
+    return {**content, **frame}
 
 
 def _warn_of_unused_keys(

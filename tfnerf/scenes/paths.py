@@ -10,6 +10,7 @@ from tfnerf.errors import UserError
 from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.keyframes import read_keyframes
 from tfnerf.geometry.paths import (
+    ORBIT_RADIUS,
     circle_path,
     orbit_around,
     orbit_path,
@@ -27,7 +28,9 @@ from tfnerf.scenes import Scene
 from tfnerf.settings import SceneSettings
 
 _BLENDER_LIKE = ("blender", "tiny_nerf", "builtin")
-"""Data sets whose objects stand upright at the origin and whose cameras are 4 away."""
+"""Data sets whose objects stand upright at the origin, and whose published cameras are 4 away."""
+_TOLERANCE = 0.1
+"""Share by which that may differ for the original's circle."""
 
 
 def default_path(scene: Scene) -> str:
@@ -54,7 +57,9 @@ def _orbit_cameras(scene: Scene, settings: SceneSettings, num_frames: int) -> Ca
     """Around the scene: the original's circle where it has one."""
     poses = _captured_poses(scene)
     if settings.dataset in _BLENDER_LIKE:
-        return _cameras(scene, orbit_path(num_frames))
+        distance = np.median(np.linalg.norm(poses[:, :, 3], axis=-1))
+        if abs(distance / ORBIT_RADIUS - 1) < _TOLERANCE:
+            return _cameras(scene, orbit_path(num_frames))
     if settings.spherify:
         return _cameras(scene, circle_path(poses, num_frames))
     try:
