@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,6 +139,23 @@ def test_a_batch_larger_than_the_image_is_refused() -> None:
         make(small_scene(), batching="one_image", batch_size=193)
     with pytest.raises(UserError, match="48 pixels of a training image centre"):
         make(small_scene(), batching="one_image", batch_size=64, center_crop_steps=1)
+
+
+def test_a_batch_that_will_be_larger_than_the_image_is_refused_at_once() -> None:
+    """Not at the first refinement, when steps are done that could not be gone on from."""
+
+    def check(**changes: Any) -> None:
+        config = small_planes_config(
+            refine_steps="6,12", batching="one_image", batch_size=64, **changes
+        )
+        sampler = SceneRenderer.of(small_scene(), make_model(config), config.rendering).sampler
+        TrainingBatches(small_scene(), sampler, config)
+
+    with pytest.raises(UserError, match="--draws_per_ray=4: expected at most the 192 pixels"):
+        check(draws_per_ray=4)
+    with pytest.raises(UserError, match=r"--draws_per_ray=2: .* 96 pixels of .* image centre"):
+        check(draws_per_ray=2, center_crop_steps=9, center_crop_fraction=0.8)
+    check(draws_per_ray=2, center_crop_steps=6, center_crop_fraction=0.8)
 
 
 def test_every_pixel_comes_once_before_any_comes_again_when_more_are_drawn() -> None:

@@ -100,21 +100,30 @@ class TrainingBatches:
             2 * half_width,
         )
         if training.batching == "one_image":
-            smallest = self._center if training.center_crop_steps else self._whole
-            num_pixels = smallest[2] * smallest[3]
-            if self.size > num_pixels:
-                drawn = f"--batch_size={training.batch_size}"
-                if self.size > training.batch_size:
-                    drawn += f" times --draws_per_ray={training.draws_per_ray}"
-                raise UserError(
-                    f"{drawn}: expected at most the {num_pixels} pixels of a training image"
-                    f"{' centre' if training.center_crop_steps else ''}"
-                )
             if views.masks is not None:
                 raise UserError("--batching=one_image: masks need --batching=all_images")
+            self._check_one_image(config)
         self.pixels = all_pixels(views) if pixels is None else pixels
         self._counting = _counting_pixels(views)
         self._by_time = _views_by_time(views)
+
+    def _check_one_image(self, config: Config) -> None:
+        """Raises UserError if a batch, of this step or a later one, has more rays than pixels."""
+        training = config.training
+        whole, center = (window[2] * window[3] for window in (self._whole, self._center))
+        grown = training.draws_per_ray if config.refined_at else 1
+        windows = [(grown, whole, "")]
+        if training.center_crop_steps:
+            grows_there = grown > 1 and config.refined_at[0] < training.center_crop_steps
+            windows.append((grown if grows_there else 1, center, " centre"))
+        for draws_per_ray, num_pixels, part in windows:
+            if training.batch_size * draws_per_ray > num_pixels:
+                drawn = f"--batch_size={training.batch_size}"
+                if draws_per_ray > 1:
+                    drawn += f" times --draws_per_ray={draws_per_ray}"
+                raise UserError(
+                    f"{drawn}: expected at most the {num_pixels} pixels of a training image{part}"
+                )
 
     def __call__(self, step: tf.Tensor, first: tf.Tensor, count: int) -> Batch:
         """Part of the batch of a step.
