@@ -162,6 +162,8 @@ def test_proportions_say_how_many_cells_each_axis_has() -> None:
     )
     sizes = [make_field(config, step, "field").resolution for step in (0, 5, 10)]
     assert sizes == [(20, 10, 2), (40, 20, 4), (80, 40, 8)]
+    config = config.replaced(plane_resolution=10)  # planes never become coarser
+    assert make_field(config, 0, "field").resolution == (10, 5, 2)
 
 
 def test_a_field_is_made_again_from_its_configuration() -> None:

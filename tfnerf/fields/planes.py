@@ -341,7 +341,8 @@ def _of_each_pair(components: str) -> list[int]:
 
 def _resolution(config: Config, step: int) -> list[int]:
     """Along x, y and z: from the first resolution to the last one, by the same factor each time."""
-    first, last = config.network.first_plane_resolution, config.network.plane_resolution
+    last = config.network.plane_resolution
+    first = min(config.network.first_plane_resolution, last)
     times = len(config.refined_at)
     share = config.times_refined(step) / times if times else 1.0
     longest = first * (last / first) ** share

@@ -65,8 +65,8 @@ class Trainer:
       pixels: of the training views, if a trainer before this one has them.
 
     Raises:
-      UserError: the batch cannot be shared evenly by the devices, or the scene begins at depth 0
-        and samples should be spaced in disparity.
+      UserError: the batch cannot be shared evenly by the devices, or samples should be spaced in
+        disparity and cannot.
     """
 
     def __init__(
@@ -79,7 +79,11 @@ class Trainer:
         pixels: tf.Tensor | None = None,
     ):
         num_replicas = strategy.num_replicas_in_sync
-        _check_trainable(scene, config, num_replicas)
+        if config.training.batch_size % num_replicas:
+            raise UserError(
+                f"--batch_size={config.training.batch_size}: expected a multiple of the "
+                f"{num_replicas} devices"
+            )
         self._scene = scene
         self._config = config
         self._strategy = strategy
@@ -298,16 +302,6 @@ class Trainer:
             not_finite=tf.cast(~finite, tf.float32),
         )
         return statistics, gradients
-
-
-def _check_trainable(scene: Scene, config: Config, num_replicas: int) -> None:
-    batch_size = config.training.batch_size
-    if batch_size % num_replicas:
-        raise UserError(
-            f"--batch_size={batch_size}: expected a multiple of the {num_replicas} devices"
-        )
-    if config.rendering.lindisp and scene.near <= 0:
-        raise UserError(f"--lindisp: needs near > 0, found near {scene.near:g}")
 
 
 def _smallest_divisor(number: int, *, at_least: int) -> int:

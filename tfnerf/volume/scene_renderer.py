@@ -6,6 +6,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from tfnerf.errors import UserError
 from tfnerf.fields.field import Conditions, Radiance
 from tfnerf.fields.model import NeRF
 from tfnerf.fingerprint import fingerprint
@@ -39,7 +40,13 @@ class SceneRenderer:
 
     @classmethod
     def of(cls, scene: Scene, model: NeRF, settings: RenderSettings) -> SceneRenderer:
-        """The renderer of a scene that a model has learned, or is to learn."""
+        """The renderer of a scene that a model has learned, or is to learn.
+
+        Raises:
+          UserError: the scene begins at depth 0 and samples should be spaced in disparity.
+        """
+        if settings.lindisp and scene.near <= 0:
+            raise UserError(f"--lindisp: needs near > 0, found near {scene.near:g}")
         sampler = make_sampler(model, scene.near, scene.far, settings)
         return cls(model, sampler, scene.ndc, scene.white_background, scene.pixel_centers)
 
