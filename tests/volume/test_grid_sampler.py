@@ -80,6 +80,14 @@ def test_samples_of_a_picture_stand_for_what_is_occupied() -> None:
     assert (np.diff(samples.depths) > 0).all()
 
 
+def test_half_of_what_is_even_in_disparity_is_even_in_depth() -> None:
+    sampler = sampler_of(thin_pole(), near=0.5, lindisp=True, even_share=1.0)
+    rays = rays_at(np.array([0.01]))
+    depths = sampler(rays, Draws()).depths.numpy()[0]
+    shares = ((depths - 2) / 2 + (1 / 2 - 1 / depths) / (1 / 2 - 1 / 4)) / 2
+    np.testing.assert_allclose(shares, (np.arange(16) + 0.5) / 16, atol=1e-3)
+
+
 def test_most_samples_lie_where_the_light_stops() -> None:
     """Two cells around the surface, all but the even share."""
     sampler = sampler_of(ball())
@@ -123,6 +131,25 @@ def test_rays_are_live_that_pass_an_occupied_cell() -> None:
     live = sampler.live(rays_at(heights)).numpy()
     assert live[np.abs(heights) < RADIUS].all()
     assert not live[np.abs(heights) > RADIUS + 2 * 2 / RESOLUTION].any()
+
+
+@pytest.mark.parametrize("lindisp", [False, True])
+def test_walls_are_seen_however_far_they_are(lindisp: bool) -> None:
+    """From the middle of a box whose cells are all alike, so that near by steps may be small."""
+    grid = DensityGrid(64)
+    grid.box.corners.assign([[-12.0] * 3, [12.0] * 3])
+    sampler = Grid(grid, 0.2, 12.0, num_probes=64, num_samples=16, even_share=0.6, lindisp=lindisp)
+    directions = np.stack([np.ones(50), np.linspace(-0.9, 0.9, 50), np.full(50, 0.1)], -1)
+    tensors = np.full([50, 3], 0.01), directions, directions
+    rays = Rays(*(tf.constant(values, tf.float32) for values in tensors))
+    for cell in range(33, 64):
+        density = np.zeros([64] * 3)
+        density[cell] = 200
+        grid.density.assign(density)
+        grid.mark_occupied()
+        assert sampler.live(rays).numpy().all(), cell
+        seen = tf.reduce_sum(sampler(rays, Draws()).intervals, -1).numpy()
+        assert (seen > 0.5 * 24 / 64).all(), (cell, seen.min())
 
 
 @pytest.mark.parametrize("white_background", [False, True])
@@ -193,6 +220,7 @@ def test_shares_are_equal_as_in_a_slow_loop() -> None:
     generator = np.random.default_rng(0)
     weights = generator.uniform(0.01, 1, [9, 12]) ** 3 + 1e-4
     borders = equal_shares(tf.constant(weights, tf.float32), 7).numpy()
+    np.testing.assert_array_equal(equal_shares(tf.constant(weights, tf.float32), 1), [[0, 1]] * 9)
     for row, found in zip(weights, borders):
         cdf = np.concatenate([[0], np.cumsum(row / row.sum())])
         expected = np.interp(np.arange(8) / 7, cdf, np.arange(13) / 12)

@@ -112,7 +112,7 @@ def equal_shares(weights: tf.Tensor, num_shares: int) -> tf.Tensor:
 
     Args:
       weights: [N, B], above 0, of bins of equal width from 0 to 1, evenly spread over each.
-      num_shares: K.
+      num_shares: K, at least 1.
 
     Returns:
       [N, K + 1], increasing, from 0 to 1.
@@ -126,5 +126,5 @@ def equal_shares(weights: tf.Tensor, num_shares: int) -> tf.Tensor:
     weight = tf.gather(weights, bins, batch_dims=1) / tf.reduce_sum(weights, -1, keepdims=True)
     place = tf.cast(bins, tf.float32) + tf.clip_by_value((inner - above) / weight + 1, 0.0, 1.0)
     inside = place / tf.cast(num_bins, tf.float32)
-    zeros = tf.zeros_like(inside[:, :1])
+    zeros = tf.zeros_like(weights[:, :1])
     return tf.concat([zeros, inside, 1 + zeros], -1)

@@ -103,17 +103,24 @@ class Grid:
         begin, end = self._span(rays)
         num_probes = self.grid.resolution // 2
         fractions = (tf.range(num_probes, dtype=tf.float32)[tf.newaxis] + 0.5) / num_probes
-        depths = self._depths(begin, end, fractions)
+        # Cells are as large far away as near by, so these lie evenly in depth with lindisp, too.
+        depths = begin + (end - begin) * fractions
         return (begin < end)[:, 0] & self.grid.meets_something(rays, depths)
 
     def _span(self, rays: Rays) -> tuple[tf.Tensor, tf.Tensor]:
         return self.grid.span(rays, self.near, self.far)
 
     def _depths(self, begin: tf.Tensor, end: tf.Tensor, fractions: tf.Tensor) -> tf.Tensor:
-        """Depths [N, S] of fractions [N or 1, S] of the way from begin to end [N, 1]."""
-        if self.lindisp:
-            return 1 / (1 / begin * (1 - fractions) + 1 / end * fractions)
-        return begin + (end - begin) * fractions
+        """Depths [N, S] of fractions [N or 1, S] of the way from begin to end [N, 1].
+
+        With lindisp a fraction is the mean of those in depth and in disparity, which is quadratic
+        in depth: steps in disparity alone would skip many cells far away.
+        """
+        length = end - begin
+        if not self.lindisp:
+            return begin + length * fractions
+        ahead = length * (fractions - 0.5)
+        return ahead + tf.sqrt(ahead * ahead + begin * tf.maximum(end, 0.0))
 
     @property
     def points_per_ray(self) -> int:
