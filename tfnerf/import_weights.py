@@ -32,6 +32,12 @@ _FINE = flags.DEFINE_string("fine", None, "model_fine_NNNNNN.npy; none with --nu
 def main() -> None:
     """Writes a run folder with the weights of the files."""
     config = _through_corners(config_from_flags())
+    for name, value in (("field", config.network.field), ("sampler", config.rendering.sampler)):
+        if value not in ("mlp", "hierarchical"):
+            raise UserError(
+                f"--{name}={value}: the original's networks were not trained so; --sampler=grid on "
+                "evaluate, render, mesh and export makes fast pictures of them"
+            )
     if bool(_FINE.value) != (config.rendering.num_fine_samples > 0):
         raise UserError(
             f"--fine={_FINE.value}: found --num_fine_samples={config.rendering.num_fine_samples}; "
@@ -71,7 +77,10 @@ def _through_corners(config: Config) -> Config:
 
 def _agreeing(found: NetworkSettings) -> NetworkSettings:
     """The shape found in the files; UserError if a flag that was given says otherwise."""
-    for name in ("net_depth", "net_width", "skip_layer", "position_frequencies", "use_viewdirs"):
+    names = ["net_depth", "net_width", "skip_layer", "position_frequencies", "use_viewdirs"]
+    if found.use_viewdirs:
+        names += ["bottleneck_width", "direction_frequencies"]
+    for name in names:
         flag, value = flags.FLAGS[name], getattr(found, name)
         if flag.present and flag.value != value:
             raise UserError(f"--{name}={flag.value}: found {value} in {_COARSE.value}")
@@ -91,6 +100,7 @@ def _write_run(config: Config, model: NeRF, step: int, scene: Scene) -> None:
     from tfnerf.runs.begin import begin_run
     from tfnerf.runs.checkpoints import Checkpoints, list_checkpoints
     from tfnerf.runs.folder import RunFolder
+    from tfnerf.train.loop import variables_of
     from tfnerf.train.optimizer import GroupedAdam
 
     folder = RunFolder.of(config)
@@ -99,8 +109,7 @@ def _write_run(config: Config, model: NeRF, step: int, scene: Scene) -> None:
     optimizer = GroupedAdam(model.rate_groups(), config.training)
     optimizer.start_at(step)
     begin_run(config, folder, scene)
-    variables = {"model": model.variables, "optimizer": optimizer.variables}
-    Checkpoints(folder.checkpoints).save(step, variables, keep=1)
+    Checkpoints(folder.checkpoints).save(step, variables_of(model, optimizer), keep=1)
 
 
 if __name__ == "__main__":

@@ -133,6 +133,8 @@ MISTAKES: list[tuple[str, list[str], str]] = [
     ("mesh", ["--run_dir=RUN", "--bounds=0,0,0,1,nan,1"], "--bounds=0,0,0,1,nan,1: expected"),
     ("import_weights", ["--coarse=nowhere.npy", "--fine=other.npy"], "nowhere.npy: no such"),
     ("import_weights", ["--coarse=a.npy"], "--fine=None: found --num_fine_samples=128"),
+    ("import_weights", ["--coarse=a.npy", "--sampler=grid"], "--sampler=grid: the original's"),
+    ("import_weights", ["--coarse=a.npy", "--field=planes"], "--field=planes: the original's"),
     ("import_weights", [], "--coarse"),
     ("convert_config", ["nowhere.txt"], "nowhere.txt: no such file"),
 ]
@@ -270,6 +272,7 @@ def test_weights_of_another_shape_are_refused(
     scene = GoldenScene(golden, tmp_path)
     for change, message in (
         (["--net_width=32"], "--net_width=32: found 64 in"),
+        (["--direction_frequencies=7"], "--direction_frequencies=7: found 4 in"),
         ([f"--fine={other_weights(golden)}"], "found a network of another shape than in"),
         ([f"--fine={tmp_path / 'scene' / 'test' / 'moving.png'}"], "no weights of the original"),
     ):

@@ -122,7 +122,7 @@ def test_a_run_without_a_grid_goes_on_as_it_began() -> None:
         Trainer(scene, config, tf.distribute.get_strategy(), step=step) for step in (0, 600)
     )
     for trainer in (begun, resumed):
-        trainer.optimizer.start_at(600)
+        trainer.optimizer.variables[0].assign(600)
         trainer.run(2)
     np.testing.assert_array_equal(weights(begun), weights(resumed))
 

@@ -21,6 +21,8 @@ from tfnerf.files import flush_folder, make_folder, remove_folder
 _log = logging.getLogger(__name__)
 _FOLDER_NAME = re.compile(r"step_(\d+)")
 _FILE_NAME = "checkpoint"
+_LATER = {"restart"}
+"""Groups that versions up to 0.2.0 did not save; they stay as they are then."""
 
 
 Variables = dict[str, Sequence[Any]]
@@ -88,7 +90,7 @@ class Checkpoints:
         paths = list_checkpoints(self._folder)
         for path in reversed(paths):
             try:
-                _restore(path, _checkpoint_of(variables_at(step_of(path))), everything)
+                _restore(path, variables_at(step_of(path)), everything)
                 return step_of(path)
             except UserError as error:
                 _log.warning("%s%s", error, "; trying the one before" if path != paths[0] else "")
@@ -108,11 +110,14 @@ def _checkpoint_of(variables: Variables) -> tf.train.Checkpoint:
     )
 
 
-def _restore(path: Path, checkpoint: tf.train.Checkpoint, everything: bool) -> None:
+def _restore(path: Path, variables: Variables, everything: bool) -> None:
     # The variables exist already, so an incomplete file shows here and not on first use.
     # TensorFlow meets damaged files with errors of many kinds, IndexError among them.
+    file = str(path / _FILE_NAME)
     try:
-        status = checkpoint.read(str(path / _FILE_NAME))
+        saved = {name.split("/")[0] for name, _ in tf.train.list_variables(file)}
+        groups = {name: variables[name] for name in variables.keys() - (_LATER - saved)}
+        status = _checkpoint_of(groups).read(file)
         status.assert_existing_objects_matched()
         if everything:
             status.assert_consumed()

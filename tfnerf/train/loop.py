@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfnerf.errors import UserError, first_line
 from tfnerf.evaluate.quality import ViewQuality, held_out_sheet, measure_views
+from tfnerf.fields.model import NeRF
 from tfnerf.progress import progress_bar
 from tfnerf.runs.appearance import with_codes
 from tfnerf.runs.checkpoints import Checkpoints, Variables, list_checkpoints
@@ -22,6 +23,7 @@ from tfnerf.scenes import Scene, spread, true_colors
 from tfnerf.settings import Config
 from tfnerf.train.distribution import is_chief
 from tfnerf.train.grid_picture import grid_sheet
+from tfnerf.train.optimizer import GroupedAdam
 from tfnerf.train.profiling import StepProfile
 from tfnerf.train.report import TrainingReport
 from tfnerf.train.trainer import Trainer
@@ -135,7 +137,7 @@ class TrainingRun:
         def variables_at(step: int) -> Variables:
             nonlocal trainer
             trainer = Trainer(self._scene, self._config, self._strategy, step=step)
-            return _variables(trainer)
+            return variables_of(trainer.model, trainer.optimizer)
 
         restored = self._checkpoints.restore_newest(variables_at)
         if trainer is None:
@@ -202,7 +204,8 @@ class TrainingRun:
         minutes = (time.monotonic() - self._saved_at) / 60
         late = settings.checkpoint_minutes and minutes >= settings.checkpoint_minutes
         if last or stop or late or step % settings.checkpoint_every == 0:
-            self._checkpoints.save(step, _variables(self._trainer), settings.keep_checkpoints)
+            variables = variables_of(self._trainer.model, self._trainer.optimizer)
+            self._checkpoints.save(step, variables, settings.keep_checkpoints)
             self._saved_at = time.monotonic()
 
     def _picture_is_due(self) -> bool:
@@ -249,9 +252,13 @@ class TrainingRun:
         return measured
 
 
-def _variables(trainer: Trainer) -> Variables:
+def variables_of(model: NeRF, optimizer: GroupedAdam) -> Variables:
     """What a checkpoint holds."""
-    return {"model": trainer.model.variables, "optimizer": trainer.optimizer.variables}
+    return {
+        "model": model.variables,
+        "optimizer": optimizer.variables,
+        "restart": [optimizer.restart],
+    }
 
 
 def _steps_per_call(seconds_per_step: float) -> int:
@@ -272,19 +279,21 @@ def _steps_until_due(step: int, config: Config) -> int:
 
 
 def _checksum(config: Config) -> int:
-    """Of what all workers must have alike, as an integer that a float32 holds exactly.
-
-    Each may have the scene in a folder of its own.
-    """
+    """Of what all workers must have alike; each may have the scene in a folder of its own."""
     alike = config.replaced(data_dir="")
     text = repr((alike.scene, alike.network, alike.rendering, alike.training))
-    return zlib.crc32(text.encode()) & 0xFFFFFF
+    return zlib.crc32(text.encode())
 
 
 def _check_same(what: str, value: int, strategy: tf.distribute.Strategy) -> None:
-    """Raises UserError, on some worker at least, if the workers have different values."""
-    values = strategy.run(lambda: tf.constant(float(value)))
-    if float(strategy.reduce("MEAN", values, axis=None)) != value:
+    """Raises UserError, on some worker at least, if the workers have different values.
+
+    Each byte is summed by itself, as a float32 has no room for sums of whole numbers of 32 bits.
+    """
+    digits = np.array(list(value.to_bytes(8, "little")), np.float32)
+    values = strategy.run(lambda: tf.constant(digits))
+    sums = strategy.reduce("SUM", values, axis=None).numpy()
+    if (sums != strategy.num_replicas_in_sync * digits).any():
         raise UserError(
             f"{what}: found {value} here and another value on another worker; give all of them "
             "the same flags, and an --output_dir that they share"

@@ -22,13 +22,17 @@ class GroupedAdam:
     Args:
       groups: at least one.
       settings: the learning rate that the groups' rates multiply, and how it changes.
-      restart: step at which the moments are zero.
+      restart: step at which the moments were zero.
+
+    Attributes:
+      restart: that step, as a checkpoint has to hold it.
     """
 
     def __init__(
         self, groups: Sequence[RateGroup], settings: TrainingSettings, *, restart: int = 0
     ):
-        self._adams = [_Adam(group, settings, restart) for group in groups]
+        self.restart = _counter(restart, "restart")
+        self._adams = [_Adam(group, settings, self.restart) for group in groups]
 
     @property
     def trained(self) -> list[keras.Variable]:
@@ -37,7 +41,7 @@ class GroupedAdam:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """What a checkpoint has to hold: steps and moments."""
+        """What a checkpoint has to hold beside `restart`: steps and moments."""
         return [variable for adam in self._adams for variable in adam.variables]
 
     @property
@@ -59,7 +63,8 @@ class GroupedAdam:
         return self._adams[0].schedule.decay(self.step)
 
     def start_at(self, step: int) -> None:
-        """Makes as if so many steps were done, with moments of zero."""
+        """Starts anew after so many steps: the moments of an optimizer that did none are zero."""
+        self.restart.assign(step)
         for adam in self._adams:
             adam.step.assign(step)
 
@@ -76,7 +81,7 @@ class GroupedAdam:
 class _Adam:
     """The steps and moments of one group."""
 
-    def __init__(self, group: RateGroup, settings: TrainingSettings, restart: int):
+    def __init__(self, group: RateGroup, settings: TrainingSettings, restart: keras.Variable):
         self.group = group
         self._restart = restart
         self.schedule = DecayWithWarmup(
@@ -85,9 +90,7 @@ class _Adam:
             settings.learning_rate_warmup_steps,
             cosine=settings.learning_rate_decay == "cosine",
         )
-        self.step = keras.Variable(
-            0, dtype="int64", trainable=False, aggregation="only_first_replica", name="step"
-        )
+        self.step = _counter(0, "step")
         self._moments = [
             tuple(
                 keras.Variable(
@@ -109,7 +112,7 @@ class _Adam:
 
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
         """One step along gradients [...] of the weights."""
-        count = tf.cast(self.step.value + 1 - self._restart, tf.float32)
+        count = tf.cast(self.step.value + 1 - self._restart.value, tf.float32)
         _, _, beta_1, beta_2 = self.group
         rate = self.schedule(self.step.value)
         for weight, (momentum, velocity), gradient in zip(
@@ -128,3 +131,9 @@ class _Adam:
                 grad=gradient,
             )
         self.step.value.assign_add(1)
+
+
+def _counter(value: int, name: str) -> keras.Variable:
+    return keras.Variable(
+        value, dtype="int64", trainable=False, aggregation="only_first_replica", name=name
+    )
