@@ -154,6 +154,8 @@ def test_what_a_grid_costs_is_in_metrics_and_description(
     content = evaluate_split(run, "test")
     assert set(content["grid"]) == {"psnr", "psnr_exact", "agreement", "recall", "speedup"}
     assert "grid" not in evaluate_split(run.as_trained, "test")
+    for folder in ("test", "test_grid_32_samples"):  # neither took the place of the other
+        assert (run.folder.eval / folder / "metrics.json").is_file()
     path = export(run, tmp_path / "model", "fast").path
     servable = Servable(path)
     answer = servable.run("describe_scene", {"index": np.zeros(1, np.int32)})
@@ -240,5 +242,7 @@ def test_samplers_that_a_run_does_without_are_refused(tmp_path: Path) -> None:
         TrainedRun.load(on_grid, sampler="hierarchical")
     with pytest.raises(UserError, match="--num_samples=4: needs --sampler=grid"):
         TrainedRun.load(hierarchical, num_samples=4)
-    assert TrainedRun.load(on_grid, num_samples=4).config.rendering.num_samples == 4
+    few = TrainedRun.load(on_grid, num_samples=4)
+    assert few.config.rendering.num_samples == 4 and few.suffix == "_4_samples"
+    assert TrainedRun.load(on_grid, num_samples=8).suffix == ""  # as in training
     assert TrainedRun.load(on_grid, sampler="grid").as_trained is None

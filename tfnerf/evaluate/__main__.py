@@ -42,6 +42,9 @@ def main() -> None:
     """Evaluates a run, or compares runs that were evaluated."""
     if _COMPARE.value and flags.FLAGS.run_dir:
         raise UserError("--run_dir and --compare: expected one of them")
+    for name in ("world_depth", "right_halves", "sampler", "num_samples"):
+        if _COMPARE.value and flags.FLAGS[name].present:
+            raise UserError(f"--{name}: runs of --compare were evaluated before")
     command_line.import_tensorflow()
     if _COMPARE.value:
         _compare()
@@ -64,7 +67,8 @@ def _evaluate() -> None:
     )
     print(result_table(run.config, evaluation, _TABLE_FORMAT.value))
     _log.info("%s", difference_note(run.config, evaluation))
-    _log.info("pictures and metrics.json: %s", run.folder.eval / _SPLIT.value)
+    folder = run.folder.eval / (_SPLIT.value + run.suffix)
+    _log.info("pictures and metrics.json: %s", folder)
 
 
 def _compare() -> None:

@@ -67,6 +67,9 @@ def evaluate_split(
 ) -> dict[str, Any]:
     """Renders and measures all views of a split into `eval/<split>/` of the run folder.
 
+    With another sampler than in training it is `eval/<split>_grid/` or the like: see
+    `TrainedRun.suffix`.
+
     Each view becomes `<name>.png` (truncated to 8 bits, as the paper's protocol has it),
     `depth/<name>.png` and `error/<name>.png`. What an interrupted evaluation of the same weights
     has done is not done again.
@@ -96,7 +99,7 @@ def evaluate_split(
         raise UserError(f"--split={split}: {scene.name} has no such views")
     if run.config.depends_on_conditions:
         _warn_of_unknown_views(run.scene_without_images(), views)
-    folder = run.folder.eval / split
+    folder = run.folder.eval / (split + run.suffix)
     for part in ("", "depth", "error", *([WORLD_DEPTH] if world_depth else [])):
         make_folder(folder / part)
     with sole_writer(folder):

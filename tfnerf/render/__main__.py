@@ -77,7 +77,7 @@ def main() -> None:
     if _FROZEN_CAMERA.value and not run.config.network.use_viewdirs:
         raise UserError(f"--frozen_camera: {run.folder.path} was trained without view directions")
     cameras = _under_conditions(scene, cameras).resized(_RESOLUTION_FACTOR.value)
-    folder = run.folder.renders / _folder_name(name)
+    folder = run.folder.renders / (_folder_name(name) + run.suffix)
     render_path(
         run.image_renderer(scene),
         scene,

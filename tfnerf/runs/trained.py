@@ -39,6 +39,8 @@ class TrainedRun:
     """How many steps they were trained for."""
     as_trained: TrainedRun | None = None
     """The same without the grid that it was given after training; None: it was given none."""
+    suffix: str = ""
+    """Of folders of pictures, so that those not made as in training replace none that are."""
 
     @classmethod
     def load(
@@ -93,8 +95,10 @@ class TrainedRun:
         if sampler in (None, own):
             if num_samples is None:
                 return self
+            if num_samples == self.config.rendering.num_samples:
+                return self
             config = self.config.replaced(num_samples=num_samples)
-            return dataclasses.replace(self, config=config)
+            return dataclasses.replace(self, config=config, suffix=f"_{num_samples}_samples")
         if sampler != "grid":
             raise UserError(
                 f"--sampler={sampler}: {self.folder.path} was trained with --sampler={own}, and "
@@ -103,7 +107,8 @@ class TrainedRun:
         config = config_on_grid(self.config, num_samples)
         scene = self.scene_without_images()
         model = model_on_grid(self.renderer(scene), scene, config, self.step)
-        return dataclasses.replace(self, config=config, model=model, as_trained=self)
+        suffix = "_grid" if num_samples is None else f"_grid_{num_samples}_samples"
+        return dataclasses.replace(self, config=config, model=model, as_trained=self, suffix=suffix)
 
     def scene(self, splits: Sequence[str] = ("train", "test")) -> Scene:
         """The scene that it was trained on; UserError if that is gone or changed."""
