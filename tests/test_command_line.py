@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from commands import finish, start
+from commands import ROOT, finish, start
 from trained import make_run
 
 pytestmark = pytest.mark.slow
@@ -42,6 +44,37 @@ def test_a_command_without_its_extra_says_in_one_line_what_to_install(
         f"error: {missing}: not installed, and this command needs it; "
         f"install tfnerf with its extra, as in: pip install '.[{extra}]'"
     )
+
+
+_TOO_LARGE = """
+import sys
+from tfnerf import command_line
+from tfnerf.flags import define_run_flags
+
+define_run_flags()
+
+def main():
+    import tensorflow as tf
+
+    tf.fill([1 << 46], 1.0)
+
+command_line.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "mend"),
+    [([], "--rays_per_chunk=256 or less"), (["--rays_per_chunk=64"], "--rays_per_chunk than 64")],
+)
+def test_memory_that_is_not_there_is_one_line(flags: list[str], mend: str) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", _TOO_LARGE, *flags],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert process.returncode == 1
+    line = process.stderr.splitlines()[-1]
+    assert line.startswith("error: out of memory: give ") and mend in line
+    assert "Traceback" not in process.stderr
 
 
 def test_training_needs_no_extra(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from absl import app, flags
 from absl import logging as absl_logging
 
-from tfnerf.errors import UserError
+from tfnerf.errors import UserError, first_line
 
 _EXTRAS = {
     "pycolmap": "poses",
@@ -126,9 +126,24 @@ def _guarded(main: Callable[..., int | None], arguments: list[str], with_argumen
     except BrokenPipeError:  # whoever reads our output has seen enough
         _close_stdout()
         return 1
+    except Exception as error:
+        # By its name, because not every command loads TensorFlow.
+        if type(error).__name__ not in ("ResourceExhaustedError", "MemoryError"):
+            raise
+        print(f"error: {_out_of_memory(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _out_of_memory(error: Exception) -> str:
+    text = "out of memory"
+    if "rays_per_chunk" in flags.FLAGS:
+        given = flags.FLAGS.rays_per_chunk
+        mend = f"a lower --rays_per_chunk than {given}" if given else "--rays_per_chunk=256 or less"
+        text += f": give {mend}; it changes memory and speed, not results"
+    return f"{text} ({first_line(error)})"
 
 
 def _close_stdout() -> None:

@@ -39,7 +39,7 @@ def _add(digest: Any, part: Any) -> None:
             _add(digest, item)
     elif isinstance(part, (np.ndarray, np.generic)):
         digest.update(f"array {part.dtype} {part.shape} ".encode())
-        digest.update(np.ascontiguousarray(part).tobytes())
+        digest.update(np.ascontiguousarray(part))
     elif hasattr(part, "get_config"):
         _add(digest, [part.get_config(), *(variable.numpy() for variable in part.variables)])
     elif part is None or isinstance(part, (bool, int, float, str)):

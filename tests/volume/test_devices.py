@@ -50,6 +50,20 @@ def test_what_is_chosen_fits_into_memory(monkeypatch: pytest.MonkeyPatch, gigaby
 
 
 @pytest.mark.parametrize(
+    ("text", "limits"), [("3000000000\n", True), ("max\n", False), ("9223372036854771712\n", False)]
+)
+def test_a_container_has_the_memory_that_it_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, limits: bool
+) -> None:
+    (tmp_path / "memory.max").write_text(text)
+    paths = (tmp_path / "none", tmp_path / "memory.max")
+    monkeypatch.setattr(devices, "_CONTAINER_LIMITS", ())
+    installed = devices._memory_bytes()
+    monkeypatch.setattr(devices, "_CONTAINER_LIMITS", paths)
+    assert devices._memory_bytes() == (3_000_000_000 if limits else installed)
+
+
+@pytest.mark.parametrize(
     ("script", "found"),
     [
         ("echo 81559; echo 40960", 40960 << 20),

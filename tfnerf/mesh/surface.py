@@ -115,17 +115,16 @@ def occupied_box(density: Density, box: Box, threshold: float, resolution: int) 
     cut off where it sticks out by more than two of them.
     """
     grid = Grid.filling(box, resolution)
-    found = []
+    corners = []
     for x in range(grid.num_voxels[0] + 1):
-        dense = grid.sample(density, x).ravel() > threshold
-        found.append(grid.layer(x)[dense])
-    points = np.concatenate(found)
-    if not len(points):
+        points = grid.layer(x)[grid.sample(density, x).ravel() > threshold]
+        if len(points):
+            corners += [points.min(0), points.max(0)]
+    if not corners:
         return None
+    low, high = np.min(corners, 0), np.max(corners, 0)
     margin = 2 * grid.voxel
-    return Box(
-        np.maximum(points.min(0) - margin, box.low), np.minimum(points.max(0) + margin, box.high)
-    )
+    return Box(np.maximum(low - margin, box.low), np.minimum(high + margin, box.high))
 
 
 def _march(values: np.ndarray, threshold: float) -> Surface:

@@ -84,21 +84,14 @@ def train(
       How close held-out views come at the end; empty where there are none.
 
     Raises:
-      UserError: the settings do not fit the scene, memory or disk is full, no checkpoint can be
-        read, another worker is gone, or the loss is not finite.
+      UserError: the settings do not fit the scene, the disk is full, no checkpoint can be read,
+        another worker is gone, or the loss is not finite.
       InterruptedRunError: by SIGTERM or SIGINT.
     """
     try:
         run = TrainingRun(config, scene, folder, strategy)
         run.train()
         return run.measure()
-    except tf.errors.ResourceExhaustedError as error:
-        given = config.rendering.rays_per_chunk
-        mend = f"a lower --rays_per_chunk than {given}" if given else "--rays_per_chunk=256 or less"
-        raise UserError(
-            f"out of memory: give {mend}; it changes memory and speed, not results "
-            f"({first_line(error)})"
-        ) from None
     except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
         raise UserError(
             "another worker is gone; start all of them again to go on from the newest checkpoint "

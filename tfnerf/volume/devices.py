@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -23,6 +24,11 @@ _PICTURE_FRACTION = 0.25
 _BYTES_PER_FLOAT = 4
 _UNKNOWN_GPU_BYTES = 8 << 30
 """Of a GPU whose driver tells nothing."""
+_CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where Linux says how much memory a container may take: control groups of version 2 and 1."""
 
 
 @functools.cache
@@ -87,10 +93,19 @@ def _rays_that_fit(sampler: Sampler, field: Field, *, fraction: float) -> int:
 
 
 def _memory_bytes() -> int:
-    """Of the smallest GPU, or of the machine where there is none."""
+    """Of the smallest GPU, or where there is none of the machine, or the container that this is."""
     if tf.config.list_physical_devices("GPU"):
         return _gpu_memory_bytes()
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([installed, *filter(None, map(_limit_in, _CONTAINER_LIMITS))])
+
+
+def _limit_in(path: Path) -> int | None:
+    """The bytes that a file of control groups allows; None: there is none, or no limit."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _gpu_memory_bytes() -> int:
