@@ -9,10 +9,13 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 
+from tfnerf.errors import UserError
 from tfnerf.files import write_file
 
 WORLD_DEPTH = "world_depth"
 """Folder of depths as numbers, beside pictures."""
+_MAX_VIDEO_SIDE = 16_384
+"""Of H.264, pixels."""
 
 
 def to_8bit(values: np.ndarray) -> np.ndarray:
@@ -38,6 +41,12 @@ def write_video(path: Path, frames: Iterable[np.ndarray], frames_per_second: int
     with imageio.imopen(buffer, "w", plugin="pyav", extension=".mp4") as video:
         video.init_video_stream("libx264", fps=frames_per_second, pixel_format="yuv420p")
         for frame in frames:
+            height, width = frame.shape[:2]
+            if max(height, width) > _MAX_VIDEO_SIDE:
+                raise UserError(
+                    f"{path}: frames of {width} x {height} pixels, expected at most "
+                    f"{_MAX_VIDEO_SIDE} a side in a video"
+                )
             video.write_frame(_even(frame))
     write_file(path, buffer.getvalue())
 

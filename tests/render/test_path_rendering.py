@@ -217,6 +217,12 @@ def test_depths_are_written_as_numbers_in_world_units(
         np.testing.assert_allclose(levels * per_level, depth, atol=0.51 * per_level)
 
 
+def test_frames_too_large_for_a_video_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a.mp4: frames of 16386 x 2 pixels, expected at most"):
+        write_video(tmp_path / "a.mp4", [np.zeros([2, 16386, 3], np.uint8)], 24)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("distance", "expected"), [(4.03, 4.0), (1.2, 1.2), (20.0, 20.0)])
 def test_an_orbit_of_a_blender_scene_is_where_its_cameras_are(
     distance: float, expected: float

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfnerf.errors import UserError
 from tfnerf.files import make_folder
 from tfnerf.runs.folder import RunFolder
 from tfnerf.train.report import TrainingReport
@@ -105,6 +106,12 @@ def test_a_run_that_shows_something_or_has_nothing_to_show_is_not(
         report.add(progress(**healthy), seconds=1.0)
         report.write(1000, learning_rate=1e-3, extent={})
     assert not caplog.records
+
+
+def test_curves_that_cannot_be_written_are_one_line(folder: RunFolder) -> None:
+    folder.tensorboard.write_text("a file where a folder should be")
+    with pytest.raises(UserError, match="tensorboard: cannot be written: "):
+        TrainingReport(folder, 0, 100)
 
 
 @pytest.mark.parametrize("cut", ["", '{"step": 1', '{"step": 15}'])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 
 import keras
 import numpy as np
@@ -123,6 +124,15 @@ def test_disparity_needs_a_near_plane() -> None:
     scene = dataclasses.replace(small_scene(), near=0.0)
     with pytest.raises(UserError, match="--lindisp: needs near > 0, found near 0"):
         one_device(scene, small_config(lindisp=True))
+
+
+@pytest.mark.parametrize(("batch_size", "warns"), [(61, True), (60, False), (16, False)])
+def test_batches_that_come_apart_into_single_rays_are_warned_of(
+    batch_size: int, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "tfnerf"):
+        one_device(small_scene(), small_config(batch_size=batch_size, rays_per_chunk=32))
+    assert ("equal chunks of 1 rays only, where 32 fit" in caplog.text) == warns
 
 
 def test_a_batch_that_devices_cannot_share_is_refused() -> None:

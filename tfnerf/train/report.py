@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from operator import add
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -34,6 +35,9 @@ class TrainingReport:
       folder: of the run.
       step: the run starts from.
       num_steps: it ends at.
+
+    Raises:
+      UserError: curves cannot be written into the folder.
     """
 
     def __init__(self, folder: RunFolder, step: int, num_steps: int):
@@ -44,7 +48,8 @@ class TrainingReport:
         self._seconds = 0.0
         self._warned = False
         self._extent: Mapping[str, float] = {}
-        self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
+        with _written_into(folder.tensorboard):
+            self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
         self._bar = tqdm(
             total=num_steps, initial=step, unit="step", disable=None, dynamic_ncols=True
         )
@@ -138,13 +143,10 @@ class TrainingReport:
 
     @contextlib.contextmanager
     def _tensorboard(self, step: int) -> Iterator[None]:
-        try:
+        with _written_into(self._folder.tensorboard):
             with self._writer.as_default(step):
                 yield
             self._writer.flush()
-        except tf.errors.OpError as error:
-            folder = self._folder.tensorboard
-            raise UserError(f"{folder}: cannot be written: {first_line(error)}") from None
 
     def _warn_of_collapse(self, step: int, mean: BatchStatistics) -> None:
         blank = mean.contrast < _COLLAPSE_CONTRAST
@@ -160,6 +162,15 @@ class TrainingReport:
             step,
             psnr_of(mean.losses["final"]),
         )
+
+
+@contextlib.contextmanager
+def _written_into(folder: Path) -> Iterator[None]:
+    """Turns what TensorFlow says of a folder that cannot be written into a UserError."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise UserError(f"{folder}: cannot be written: {first_line(error)}") from None
 
 
 def _divided(sums: BatchStatistics, count: int) -> BatchStatistics:

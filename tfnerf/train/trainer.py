@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any, NamedTuple
 
@@ -19,8 +20,11 @@ from tfnerf.train.optimizer import GroupedAdam
 from tfnerf.volume.devices import compute_exactly, training_rays_per_chunk, uses_xla
 from tfnerf.volume.scene_renderer import SceneRenderer
 
+_log = logging.getLogger(__name__)
 _STEPS_PER_REFRESH = 16
 """Between two looks of the grid at the field."""
+_MUCH_LESS = 4
+"""Chunks so many times smaller than they might be are warned of."""
 
 
 class BatchStatistics(NamedTuple):
@@ -115,6 +119,13 @@ class Trainer:
         self._num_chunks = _smallest_divisor(
             self._rays_per_replica, at_least=math.ceil(self._rays_per_replica / rays_per_chunk)
         )
+        num_rays = self._rays_per_replica // self._num_chunks
+        if num_rays < min(rays_per_chunk, self._rays_per_replica) / _MUCH_LESS:
+            _log.warning(
+                "a batch of %d rays a device comes apart into equal chunks of %d rays only, where "
+                "%d fit, and takes long; give a --batch_size with more divisors",
+                *(self._rays_per_replica, num_rays, rays_per_chunk),
+            )
         if uses_xla(config.rendering):
             # Only what is inside a replica compiles: XLA knows no reduction over CPU devices.
             self._loss_and_gradients = tf.function(
