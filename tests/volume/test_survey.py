@@ -42,7 +42,7 @@ def test_what_pictures_are_the_same_without_is_left_out() -> None:
     solid = density(tf.constant(centers, tf.float32)).numpy() > 0
     assert coarse.occupied.numpy().ravel()[solid].all()
     rays, _ = some_pixels(scene, scene.train, 8000)
-    keep_seen(coarse, renderer, rays)
+    box = keep_seen(coarse, renderer, rays)
     kept = coarse.occupied.numpy().ravel()
     distance = np.linalg.norm(centers, axis=-1)
     surface = (distance > 0.6) & (distance < 0.7) & (centers[:, 2] > 0)
@@ -51,9 +51,29 @@ def test_what_pictures_are_the_same_without_is_left_out() -> None:
     white = np.linalg.norm(centers - [1.4, 0, 0.3], axis=-1) < 0.2
     assert kept[white].mean() < 0.7  # only where it veils the black ball
     fine = DensityGrid(64)
-    fine_survey(renderer.model.final, coarse, fine)
+    fine_survey(renderer.model.final, coarse, fine, box)
     low, high = fine.box.corners.numpy()
     assert (low[:2] <= -0.65).all() and (high >= 0.65).all()
+
+
+def test_what_lies_between_the_points_of_a_survey_is_kept_where_cameras_see_it() -> None:
+    """A pole along z, thinner than points are apart."""
+
+    def pole(points: tf.Tensor) -> tf.Tensor:
+        inside = (tf.norm(points[:, :2], axis=-1) < 0.015) & (tf.abs(points[:, 2]) < 0.8)
+        return tf.where(inside, 400.0, 0.0)
+
+    scene = small_scene(num_views=8, height=61, width=61)  # whose middle columns see it
+    settings = small_config(num_coarse_samples=256, num_fine_samples=64).rendering
+    renderer = SceneRenderer.of(scene, known_model(KnownField(pole, color)), settings)
+    coarse = coarse_survey(renderer.model.final, BOX)
+    assert not coarse.occupied.numpy().any()
+    rays, _ = some_pixels(scene, scene.train, 8000)
+    keep_seen(coarse, renderer, rays)
+    heights = tf.linspace(-0.7, 0.7, 60)
+    on_pole = tf.stack([0 * heights, 0 * heights, heights], -1)
+    assert coarse.occupied_at(on_pole).numpy().mean() > 0.9
+    assert coarse.occupied_share < 0.01
 
 
 class Passing(KnownField):
@@ -73,7 +93,8 @@ class Passing(KnownField):
 def test_what_passed_by_hides_nothing_later() -> None:
     field = Passing(density, color)
     grid = DensityGrid(48, num_times=8)
-    fine_survey(field, coarse_survey(field, BOX, grid.telling_times(field)), grid)
+    coarse = coarse_survey(field, BOX, grid.telling_times(field))
+    fine_survey(field, coarse, grid, coarse.occupied_box(all_pieces=True))
     towards_wall = Rays(*tf.constant([[[2.0, -0.9, 0]], [[-1.0, 0, 0]], [[-1.0, 0, 0]]]))
     depths = tf.constant([[2.0, 3.5]])  # where the ball was at first, and in the wall
     for time, there in ((0.05, [True, True]), (0.9, [False, True])):

@@ -53,6 +53,6 @@ def model_on_grid(renderer: SceneRenderer, scene: Scene, config: Config, step: i
     times = on_grid.grid.telling_times(on_grid.final)
     coarse = coarse_survey(on_grid.final, visible_box(scene), times)
     rays, _ = some_pixels(scene, scene.train, _NUM_RAYS)
-    keep_seen(coarse, renderer, rays)
-    fine_survey(on_grid.final, coarse, on_grid.grid)
+    box = keep_seen(coarse, renderer, rays)
+    fine_survey(on_grid.final, coarse, on_grid.grid, box)
     return on_grid

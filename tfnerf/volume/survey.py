@@ -18,8 +18,8 @@ _FIRST_RESOLUTION = 64
 _POINTS_PER_SIDE = 2
 """Of a cell of the first grid that are asked, so that what is thin is not missed; where many times
 are asked it is one point at each."""
-_SEEN = 0.9995
-"""Share of what makes pictures that has to be kept."""
+_IN_BOX, _SEEN = 0.9995, 0.9999
+"""Shares of what makes pictures that have to be in the box, and in cells that are occupied."""
 _RAYS_PER_CHUNK = 1024
 
 
@@ -38,26 +38,29 @@ def coarse_survey(
     per_side = _POINTS_PER_SIDE if len(times) == 1 else 1
     points = cell_centers(box, _FIRST_RESOLUTION * per_side)
     with progress_bar("grid", len(times) * len(points), "point") as progress:
-        of_times = [densities_at(field, points, time, progress) for time in times]
-    found = np.max(of_times, axis=0)
+        found = densities_at(field, points, times, progress).max(0)
     found = found.reshape([_FIRST_RESOLUTION, per_side] * 3)
     grid.density.assign(found.max(axis=(1, 3, 5)))
     grid.mark_occupied()
     return grid
 
 
-def keep_seen(grid: DensityGrid, renderer: SceneRenderer, rays: Rays) -> None:
-    """Empties the cells of a grid that pictures are the same without.
+def keep_seen(grid: DensityGrid, renderer: SceneRenderer, rays: Rays) -> np.ndarray:
+    """Empties the cells of a grid that pictures are the same without, and finds those they need.
 
     What no camera sees is left as it came out: fog that would keep the grid large and its cells
-    with it, and hide what is behind it from the sampler.
+    with it, and hide what is behind it from the sampler. What cameras see may lie between the
+    points that a survey asked.
 
     Args:
       grid: a coarse one.
       renderer: of the scene, without a grid.
       rays: many that were trained on, in scene coordinates.
+
+    Returns:
+      The box [2, 3] that a finer grid should have: thin haze around does not make it larger.
     """
-    warped = rays if renderer.warp is None else renderer.warp.warp(rays)
+    warped = renderer.warped(rays)
     seen = np.zeros(_FIRST_RESOLUTION**3)
 
     @tf.function(reduce_retracing=True, autograph=False)
@@ -74,31 +77,47 @@ def keep_seen(grid: DensityGrid, renderer: SceneRenderer, rays: Rays) -> None:
             inside = cells >= 0
             seen += np.bincount(cells[inside], effects[inside], len(seen))
             progress(some.origins.shape[0])
-    kept = _most_of(seen).reshape([_FIRST_RESOLUTION] * 3)
-    grid.density.assign(tf.where(dilated(tf.constant(kept)), grid.density.value, 0.0))
+    found = grid.density.numpy()
+    _keep_dense(grid, found, _most_of(seen, _IN_BOX))
+    box = grid.occupied_box(all_pieces=True)
+    kept = _most_of(seen, _SEEN)
+    _keep_dense(grid, found, kept)
+    grid.occupied.assign(grid.occupied.value | _with_neighbors(kept & (seen > 0)))
+    return box
+
+
+def _keep_dense(grid: DensityGrid, densities: np.ndarray, kept: np.ndarray) -> None:
+    """Leaves a grid densities [G, G, G] of cells [G^3] that are kept, and of their neighbours."""
+    grid.density.assign(tf.where(_with_neighbors(kept), densities, 0.0))
     grid.mark_occupied()
 
 
-def _most_of(values: np.ndarray) -> np.ndarray:
-    """Which values [M], the largest ones, make up nearly all of their sum."""
+def _with_neighbors(cells: np.ndarray) -> tf.Tensor:
+    """Cells [G^3] and their neighbours, [G, G, G]."""
+    return dilated(tf.constant(cells.reshape([_FIRST_RESOLUTION] * 3)))
+
+
+def _most_of(values: np.ndarray, share: float) -> np.ndarray:
+    """Which values [M], the largest ones, make up a share of their sum."""
     order = np.argsort(-values)
     total = np.cumsum(values[order])
     if not total[-1] > 0:
         return np.ones(len(values), bool)
     kept = np.zeros(len(values), bool)
-    kept[order[: np.searchsorted(total, _SEEN * total[-1]) + 1]] = True
+    kept[order[: np.searchsorted(total, share * total[-1]) + 1]] = True
     return kept
 
 
-def fine_survey(field: Field, coarse: DensityGrid, grid: DensityGrid) -> None:
+def fine_survey(field: Field, coarse: DensityGrid, grid: DensityGrid, box: np.ndarray) -> None:
     """Fills a grid over what a coarse one calls occupied.
 
     Args:
       field: what both show.
       coarse: the coarse one.
       grid: that is filled, at each of its times.
+      box: [2, 3], that it gets, inside of that of the coarse one.
     """
-    grid.box.corners.assign(coarse.occupied_box(all_pieces=True))
+    grid.box.corners.assign(box)
     points = cell_centers(grid.box.corners.numpy(), grid.resolution)
     something = _lookup(coarse.occupied.numpy(), coarse.box.corners.numpy(), points)
     num_asked = len(grid.telling_times(field)) * int(something.sum())
