@@ -82,7 +82,7 @@ def measure_cost(run: TrainedRun, scene: Scene, views: Views) -> GridCost | None
 
 def _weight_in_grid(exact: SceneRenderer, fast: SceneRenderer, rays: Rays) -> tf.Tensor:
     """The effect of the exact samples of each ray, [N, 2]: of all, and of what a grid shows."""
-    warped = rays if exact.warp is None else exact.warp.warp(rays)
+    warped = exact.warped(rays)
     samples = exact.sampler(warped, Draws())
     effects = exact.effects(warped, samples)
     assert fast.model.grid is not None  # it was given one

@@ -238,12 +238,10 @@ class DensityGrid(keras.layers.Layer):
         points = cell_centers(self.box.corners.numpy(), self.resolution)
         asked = np.ones(len(points), bool) if asked is None else asked
         times = self.telling_times(field)
-        found = []
-        for time in times:
-            density = np.zeros(len(points), np.float32)
-            density[asked] = densities_at(field, points[asked], time, progress)
-            found.append(density.reshape([self.resolution] * 3))
-        return self._most_of_spans(times, found)
+        found = np.zeros([len(times), len(points)], np.float32)
+        found[:, asked] = densities_at(field, points[asked], times, progress)
+        shape = [self.resolution] * 3
+        return self._most_of_spans(times, [density.reshape(shape) for density in found])
 
     def mark_occupied(self) -> None:
         """Says anew which cells are empty: those of next to no density, as are their neighbours."""
@@ -304,32 +302,36 @@ def cell_centers(box: np.ndarray, resolution: int) -> np.ndarray:
 def densities_at(
     field: Field,
     points: np.ndarray,
-    time: float | None = None,
+    times: Sequence[float | None] = (None,),
     progress: Callable[[int], object] | None = None,
 ) -> np.ndarray:
-    """Densities [M] of a field, asked for a bounded number of points at a time.
+    """Densities [T, M] of a field, asked for a bounded number of points at a time.
 
     Args:
       field: whose they are.
       points: [M, 3] float32.
-      time: of the scene; None where nothing moves.
+      times: T of the scene; None: nothing moves.
       progress: called with the number of points after each part of them.
     """
+    moves = None not in times
 
-    def densities(some: tf.Tensor) -> tf.Tensor:
-        conditions = None if time is None else {"time": tf.fill(tf.shape(some)[:1], time)}
+    def densities(some: tf.Tensor, time: tf.Tensor) -> tf.Tensor:
+        conditions = {"time": tf.fill(tf.shape(some)[:1], time)} if moves else None
         return field(some, conditions)[0]
 
     graph = tf.function(
-        densities, input_signature=[tf.TensorSpec([None, 3], tf.float32)], autograph=False
+        densities,
+        input_signature=[tf.TensorSpec([None, 3], tf.float32), tf.TensorSpec([], tf.float32)],
+        autograph=False,
     )
-    found = [np.zeros(0, np.float32)]
-    for start in range(0, len(points), _POINTS_PER_CHUNK):
-        some = points[start : start + _POINTS_PER_CHUNK]
-        found.append(graph(tf.constant(some)).numpy())
-        if progress is not None:
-            progress(len(some))
-    return np.concatenate(found)
+    found = np.zeros([len(times), len(points)], np.float32)
+    for row, time in zip(found, times):
+        for start in range(0, len(points), _POINTS_PER_CHUNK):
+            some = points[start : start + _POINTS_PER_CHUNK]
+            row[start : start + len(some)] = graph(some, time or 0.0).numpy()
+            if progress is not None:
+                progress(len(some))
+    return found
 
 
 def _looked_up(values: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:

@@ -44,7 +44,8 @@ class Samples(NamedTuple):
     live: tf.Tensor | None = None
     """[N, S] bool: only there the field is evaluated, elsewhere is nothing; None: everywhere."""
     faint: tf.Tensor | None = None
-    """[N], weight up to which samples are taken for black; None: each has the colour it has."""
+    """[N], weight up to which samples are taken for black, and stop light as ever; None: each has
+    the colour it has."""
     preview: Composite | None = None
     """What the sampler rendered to find them; None if it rendered nothing."""
 
@@ -94,13 +95,10 @@ def render_samples(
     Returns:
       What is seen before a black background.
     """
-    num_samples = tf.shape(samples.depths)[1]
-    at_samples = _Rows(samples.live, num_samples)
+    at_samples = _Rows(samples.live, tf.shape(samples.depths)[1])
     noise = None if density_noise is None else at_samples.take(density_noise)
-    conditions = at_samples.of_rays(rays.conditions)
-    density, features = field(
-        at_samples.take(rays.at(samples.depths)), conditions, density_noise=noise
-    )
+    points, conditions = rays.at(samples.depths), at_samples.of_rays(rays.conditions)
+    density, features = field(at_samples.take(points), conditions, density_noise=noise)
     densities = at_samples.put(density)
     lengths = samples.intervals * tf.norm(rays.directions, axis=-1, keepdims=True)
     num_parts = field.colors_per_ray or 1
@@ -111,10 +109,8 @@ def render_samples(
         parts = parts._replace(conditions=shading(ends, parts.conditions))
     if field.colors_per_ray is None:
         if samples.faint is not None:
-            clear = sample_weights(densities, lengths) > samples.faint[:, tf.newaxis]
-            features = at_samples.put(features)
-            at_samples = _Rows(clear, num_samples)
-            features = at_samples.take(features)
+            shows = sample_weights(densities, lengths) > samples.faint[:, tf.newaxis]
+            features, at_samples = at_samples.narrowed(features, shows)
         conditions = at_samples.of_rays(parts.conditions)
         colors = field.color(features, at_samples.of_ray(rays.viewdirs), conditions)
         return composite(at_samples.put(colors), densities, samples.depths, lengths)
@@ -151,6 +147,11 @@ class _Rows:
         if self._live is not None:
             rows = tf.scatter_nd(self._live, rows, [self._num_all, *rows.shape[1:]])
         return tf.reshape(rows, [-1, self._num_samples, *rows.shape[1:]])
+
+    def narrowed(self, rows: tf.Tensor, live: tf.Tensor) -> tuple[tf.Tensor, _Rows]:
+        """Of rows [M, ...] those of samples that are `live` [N, S], and what they are rows of."""
+        fewer = _Rows(live, self._num_samples)
+        return fewer.take(self.put(rows)), fewer
 
     def of_ray(self, values: tf.Tensor) -> tf.Tensor:
         """The value [N, ...] of its ray for each row, [M, ...]."""

@@ -57,13 +57,17 @@ class SceneRenderer:
           rays: in scene coordinates.
           draws: random numbers; without them rendering is deterministic.
         """
-        warped = rays if self.warp is None else self.warp.warp(rays)
+        warped = self.warped(rays)
         live = self.sampler.live(warped)
         if live is None:
             rendering = self._render_live(warped, draws)
         else:
             rendering = self._render_some(live, warped, draws)
         return rendering.on_white() if self.white_background else rendering
+
+    def warped(self, rays: Rays) -> Rays:
+        """Rays in scene coordinates, in those of the networks."""
+        return rays if self.warp is None else self.warp.warp(rays)
 
     def scene_depth(self, rays: Rays, final: Composite) -> tf.Tensor:
         """How far what N rays see is, [N], scene units in lengths of their directions.

@@ -99,7 +99,7 @@ class Grid:
         return before < 1 - _OCCLUDED
 
     def live(self, rays: Rays) -> tf.Tensor:
-        """Which rays [N] meet an occupied cell; see `Sampler`."""
+        """Which rays [N] meet an occupied cell, at places two cells apart; see `Sampler`."""
         begin, end = self._span(rays)
         num_probes = self.grid.resolution // 2
         fractions = (tf.range(num_probes, dtype=tf.float32)[tf.newaxis] + 0.5) / num_probes
