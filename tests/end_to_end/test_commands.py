@@ -129,6 +129,7 @@ MISTAKES: list[tuple[str, list[str], str]] = [
     ("render", ["--run_dir=RUN", "--resolution_factor=0"], "--resolution_factor=0.0: expect"),
     ("render", ["--run_dir=RUN", "--resolution_factor=nan"], "--resolution_factor=nan: expect"),
     ("mesh", ["--run_dir=RUN", "--density_threshold=1e9"], "nothing is so dense"),
+    ("mesh", ["--run_dir=RUN", "--num_samples=9"], "--num_samples: a mesh is made of densities"),
     ("mesh", ["--run_dir=RUN", "--bounds=1,2,3"], "--bounds=1,2,3: expected x0,y0,z0,x1"),
     ("mesh", ["--run_dir=RUN", "--bounds=0,0,0,1,nan,1"], "--bounds=0,0,0,1,nan,1: expected"),
     ("import_weights", ["--coarse=nowhere.npy", "--fine=other.npy"], "nowhere.npy: no such"),

@@ -133,8 +133,8 @@ def _evaluate(
     num_rays = views.cameras.height * views.cameras.width
     with progress_bar(split, len(missing) * num_rays) as progress:
         for index in missing:
-            camera = views.cameras[index : index + 1] if fit is None else fit(index)
-            image = renderer(camera, 0, progress)
+            cameras, view = (views.cameras, index) if fit is None else (fit(index), 0)
+            image = renderer(cameras, view, progress)
             truth = true_colors(scene, views, index)
             quality = measure_view(views, index, image, truth, lpips, right_half_only=right_halves)
             _write_pictures(folder, quality.name, scene, image, truth, world_depth)

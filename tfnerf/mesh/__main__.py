@@ -46,6 +46,8 @@ _SMALLEST_PIECE = flags.DEFINE_float(
 def main() -> None:
     """Writes mesh.ply and mesh.glb."""
     corners = _corners()
+    if flags.FLAGS.num_samples is not None:
+        raise UserError("--num_samples: a mesh is made of densities, not of samples along rays")
     command_line.import_tensorflow()
     from tfnerf.files import write_file
     from tfnerf.geometry.conditions import choose
