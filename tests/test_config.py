@@ -185,10 +185,6 @@ def test_a_field_comes_with_its_sampler() -> None:
             {"field": "planes", "plane_proportions": "1,.,1"},
             "--plane_proportions=1,.,1: expected three numbers",
         ),
-        (
-            {"sampler": "grid", "grid_resolution": 300},
-            "--grid_resolution=300: expected at most 256",
-        ),
         ({"sampler": "grid", "even_share": 0.0}, "--even_share=0.0: expected more than 0"),
     ],
 )

@@ -130,7 +130,10 @@ def test_only_commands_read_flags() -> None:
 
 def test_paths_that_flags_name_may_begin_with_a_tilde() -> None:
     """Nothing is opened as it was typed; `with_home` and `absolute` come first."""
-    typed = re.compile(r"\b(?:Path|open|load)\((?:_[A-Z_]+|flag|flags\.\w+)\.value\b")
+    typed = re.compile(
+        r"\b(?:Path|open|load|read_\w+)\((?:(?:_[A-Z_]+|flag)\.value\b|flags\.FLAGS\b)"
+        r"|\bPath\(path\) for path in \(?_[A-Z_]+\.value\b"
+    )
     for module, path in modules("tfnerf", "export", "serving", "benchmarks").items():
         assert not typed.findall(path.read_text()), module
 

@@ -156,6 +156,7 @@ def test_a_batch_that_will_be_larger_than_the_image_is_refused_at_once() -> None
     with pytest.raises(UserError, match=r"--draws_per_ray=2: .* 96 pixels of .* image centre"):
         check(draws_per_ray=2, center_crop_steps=9, center_crop_fraction=0.8)
     check(draws_per_ray=2, center_crop_steps=6, center_crop_fraction=0.8)
+    check(draws_per_ray=4, num_steps=6)  # which ends before
 
 
 def test_every_pixel_comes_once_before_any_comes_again_when_more_are_drawn() -> None:

@@ -52,7 +52,7 @@ for count in (3, 7, 8):
     for value in (0, 13_323_674, 200_000, 2**24 + 1, 2**32 - 1, 0xFEDCBA98, 0x01FF7F33):
         _check_same("flags", value, strategy)
     replica = iter(range(count))
-    run, strategy.run = strategy.run, lambda function: strategy.extended.call_for_each_replica(
+    strategy.run = lambda function: strategy.extended.call_for_each_replica(
         lambda: function() + float(next(replica) == 1)
     )
     try:

@@ -14,6 +14,7 @@ from small import small_config, small_scene
 from trainers import assert_close, one_device, two_devices, weights
 
 from tfnerf.errors import UserError
+from tfnerf.settings import Config
 
 
 def test_training_lowers_the_loss() -> None:
@@ -124,6 +125,12 @@ def test_disparity_needs_a_near_plane() -> None:
     scene = dataclasses.replace(small_scene(), near=0.0)
     with pytest.raises(UserError, match="--lindisp: needs near > 0, found near 0"):
         one_device(scene, small_config(lindisp=True))
+
+
+def test_a_grid_of_more_cells_than_random_numbers_is_refused() -> None:
+    config = Config().replaced(sampler="grid", grid_resolution=257)
+    with pytest.raises(UserError, match="--grid_resolution=257: expected at most 256 with"):
+        one_device(small_scene(), config)
 
 
 @pytest.mark.parametrize(("batch_size", "warns"), [(61, True), (60, False), (16, False)])

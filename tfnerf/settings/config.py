@@ -14,9 +14,6 @@ from tfnerf.settings.rendering import RenderSettings, SamplerKind
 from tfnerf.settings.scene import SceneSettings
 from tfnerf.settings.training import RunSettings, TrainingSettings
 
-_MAX_ASKED_RESOLUTION = 256
-"""Of a grid: random numbers have 24 bits, and so can tell no more cells apart."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -35,12 +32,6 @@ class Config:
             object.__setattr__(self, "rendering", resolved)
         if self.network.field == "planes" and self.rendering.sampler == "hierarchical":
             raise UserError("--sampler=hierarchical: --field=planes needs --sampler=grid")
-        resolution = self.rendering.grid_resolution
-        if self.network.field == "mlp" and resolution > _MAX_ASKED_RESOLUTION:
-            raise UserError(
-                f"--grid_resolution={resolution}: expected at most {_MAX_ASKED_RESOLUTION} with "
-                "--field=mlp, of which cells are asked at random"
-            )
         for name in ("shadow_hints", "highlights"):
             if getattr(self.network, name) and not self.scene.relightable:
                 raise UserError(f"--{name}: needs --relightable")

@@ -111,10 +111,11 @@ class TrainingBatches:
         """Raises UserError if a batch, of this step or a later one, has more rays than pixels."""
         training = config.training
         whole, center = (window[2] * window[3] for window in (self._whole, self._center))
-        grown = training.draws_per_ray if config.refined_at else 1
+        first_refined = min(config.refined_at, default=training.num_steps)
+        grown = training.draws_per_ray if first_refined < training.num_steps else 1
         windows = [(grown, whole, "")]
         if training.center_crop_steps:
-            grows_there = grown > 1 and config.refined_at[0] < training.center_crop_steps
+            grows_there = first_refined < training.center_crop_steps
             windows.append((grown if grows_there else 1, center, " centre"))
         for draws_per_ray, num_pixels, part in windows:
             if training.batch_size * draws_per_ray > num_pixels:

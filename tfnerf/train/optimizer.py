@@ -63,7 +63,7 @@ class GroupedAdam:
         return self._adams[0].schedule.decay(self.step)
 
     def start_at(self, step: int) -> None:
-        """Starts anew after so many steps: the moments of an optimizer that did none are zero."""
+        """Makes Adam, of which no step was done yet, start anew after so many steps."""
         self.restart.assign(step)
         for adam in self._adams:
             adam.step.assign(step)

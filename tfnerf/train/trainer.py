@@ -23,6 +23,8 @@ from tfnerf.volume.scene_renderer import SceneRenderer
 _log = logging.getLogger(__name__)
 _STEPS_PER_REFRESH = 16
 """Between two looks of the grid at the field."""
+_MAX_ASKED_RESOLUTION = 256
+"""Of a grid whose cells are drawn at random: there are random numbers for no more."""
 _MUCH_LESS = 4
 """Chunks so many times smaller than they might be are warned of."""
 
@@ -69,8 +71,8 @@ class Trainer:
       pixels: of the training views, if a trainer before this one has them.
 
     Raises:
-      UserError: the batch cannot be shared evenly by the devices, or samples should be spaced in
-        disparity and cannot.
+      UserError: the batch cannot be shared evenly by the devices, the grid of a network has too
+        many cells, or samples should be spaced in disparity and cannot.
     """
 
     def __init__(
@@ -87,6 +89,12 @@ class Trainer:
             raise UserError(
                 f"--batch_size={config.training.batch_size}: expected a multiple of the "
                 f"{num_replicas} devices"
+            )
+        resolution = config.rendering.grid_resolution
+        if config.network.field == "mlp" and resolution > _MAX_ASKED_RESOLUTION:
+            raise UserError(
+                f"--grid_resolution={resolution}: expected at most {_MAX_ASKED_RESOLUTION} with "
+                "--field=mlp"
             )
         self._scene = scene
         self._config = config
