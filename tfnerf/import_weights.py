@@ -52,6 +52,7 @@ def main() -> None:
     from tfnerf.original.weights import network_settings, read_weights
     from tfnerf.runs.folder import RunFolder
     from tfnerf.scenes import load_scene
+    from tfnerf.volume.scene_renderer import SceneRenderer
 
     paths = [with_home(path) for path in (_COARSE.value, _FINE.value) if path]
     weights = [read_weights(path) for path in paths]
@@ -63,6 +64,7 @@ def main() -> None:
     model = make_model(config)
     for network, arrays in zip((model.coarse, model.final), weights):
         network.set_weights(arrays)
+    SceneRenderer.of(scene, model, config.rendering)  # or fail before anything is written
     step = _step_of(paths)
     _write_run(config, model, step, scene)
     _log.info("weights of step %d: %s", step, RunFolder.of(config).path)

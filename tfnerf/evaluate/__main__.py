@@ -42,7 +42,9 @@ def main() -> None:
     """Evaluates a run, or compares runs that were evaluated."""
     if _COMPARE.value and flags.FLAGS.run_dir:
         raise UserError("--run_dir and --compare: expected one of them")
-    for name in ("world_depth", "right_halves", "sampler", "num_samples"):
+    for name in (
+        *("world_depth", "right_halves", "data_dir", "rays_per_chunk", "sampler", "num_samples"),
+    ):
         if _COMPARE.value and flags.FLAGS[name].present:
             raise UserError(f"--{name}: runs of --compare were evaluated before")
     command_line.import_tensorflow()

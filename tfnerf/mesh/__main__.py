@@ -66,7 +66,7 @@ def main() -> None:
         smallest_piece=_SMALLEST_PIECE.value,
         conditions=choose(scene.conditions, chosen_conditions(), 1),
     )
-    stem = f"mesh{chosen_suffix()}"
+    stem = f"mesh{chosen_suffix()}{run.suffix}"
     files = {f"{stem}.{kind}": to_bytes(mesh, kind) for kind in ("ply", "glb")}
     for name, content in files.items():
         write_file(run.folder.path / name, content)

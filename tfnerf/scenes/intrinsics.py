@@ -110,9 +110,8 @@ def _of_frame(content: dict[str, Any], frame: dict[str, Any]) -> dict[str, Any]:
 
     Pixels go before angles, but not those of the file before an angle of the frame.
     """
-    pixels, angles = {"fl_x", "fl_y"}, {"camera_angle_x", "camera_angle_y"}
-    if angles & frame.keys() and not pixels & frame.keys():
-        content = {key: content[key] for key in content.keys() - pixels}
+    if "camera_angle_x" in frame and "fl_x" not in frame:
+        content = {key: content[key] for key in content.keys() - {"fl_x", "fl_y"}}
     return {**content, **frame}
 
 

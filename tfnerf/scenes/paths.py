@@ -30,7 +30,7 @@ from tfnerf.settings import SceneSettings
 _BLENDER_LIKE = ("blender", "tiny_nerf", "builtin")
 """Data sets whose objects stand upright at the origin, and whose published cameras are 4 away."""
 _TOLERANCE = 0.1
-"""Share by which that may differ for the original's circle."""
+"""Share by which cameras may be nearer or farther for the original's circle."""
 
 
 def default_path(scene: Scene) -> str:
@@ -57,9 +57,10 @@ def _orbit_cameras(scene: Scene, settings: SceneSettings, num_frames: int) -> Ca
     """Around the scene: the original's circle where it has one."""
     poses = _captured_poses(scene)
     if settings.dataset in _BLENDER_LIKE:
-        distance = np.median(np.linalg.norm(poses[:, :, 3], axis=-1))
-        if abs(distance / ORBIT_RADIUS - 1) < _TOLERANCE:
-            return _cameras(scene, orbit_path(num_frames))
+        distance = float(np.median(np.linalg.norm(poses[:, :, 3], axis=-1)))
+        as_published = abs(distance / ORBIT_RADIUS - 1) < _TOLERANCE
+        radius = ORBIT_RADIUS if as_published else distance
+        return _cameras(scene, orbit_path(num_frames, radius=radius))
     if settings.spherify:
         return _cameras(scene, circle_path(poses, num_frames))
     try:
