@@ -127,8 +127,8 @@ def _guarded(main: Callable[..., int | None], arguments: list[str], with_argumen
         _close_stdout()
         return 1
     except Exception as error:
-        # By its name, because not every command loads TensorFlow.
-        if type(error).__name__ not in ("ResourceExhaustedError", "MemoryError"):
+        # TensorFlow's by its name, because not every command loads it.
+        if type(error).__name__ != "ResourceExhaustedError" and not isinstance(error, MemoryError):
             raise
         print(f"error: {_out_of_memory(error)}", file=sys.stderr)
         return 1
@@ -140,9 +140,7 @@ def _guarded(main: Callable[..., int | None], arguments: list[str], with_argumen
 def _out_of_memory(error: Exception) -> str:
     text = "out of memory"
     if "rays_per_chunk" in flags.FLAGS:
-        given = flags.FLAGS.rays_per_chunk
-        mend = f"a lower --rays_per_chunk than {given}" if given else "--rays_per_chunk=256 or less"
-        text += f": give {mend}; it changes memory and speed, not results"
+        text += ": a lower --rays_per_chunk may help, and changes no result"
     return f"{text} ({first_line(error)})"
 
 

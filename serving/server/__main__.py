@@ -147,7 +147,7 @@ def _make_server(models: Models, metrics: Metrics) -> grpc.Server:
         options=[
             (
                 "grpc.max_receive_message_length",
-                max(_BYTES_PER_ROW * _MAX_ROWS.value, _LEAST_MESSAGE),
+                _BYTES_PER_ROW * _MAX_ROWS.value + _LEAST_MESSAGE,
             ),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),

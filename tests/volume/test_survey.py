@@ -69,11 +69,14 @@ def test_what_lies_between_the_points_of_a_survey_is_kept_where_cameras_see_it()
     coarse = coarse_survey(renderer.model.final, BOX)
     assert not coarse.occupied.numpy().any()
     rays, _ = some_pixels(scene, scene.train, 8000)
-    keep_seen(coarse, renderer, rays)
+    box = keep_seen(coarse, renderer, rays)
     heights = tf.linspace(-0.7, 0.7, 60)
     on_pole = tf.stack([0 * heights, 0 * heights, heights], -1)
     assert coarse.occupied_at(on_pole).numpy().mean() > 0.9
     assert coarse.occupied_share < 0.01
+    fine = DensityGrid(256)  # with cells as wide as the pole is thick
+    fine_survey(renderer.model.final, coarse, fine, box)
+    assert fine.occupied_at(on_pole).numpy().mean() > 0.9
 
 
 class Passing(KnownField):

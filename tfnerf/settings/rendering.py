@@ -54,7 +54,9 @@ class RenderSettings(Checked):
         at_most=1,
         only_for=_GRID,
     )
-    lindisp: bool = flag(False, "Space samples evenly in disparity instead of depth.")
+    lindisp: bool = flag(
+        False, "Space samples evenly in disparity instead of depth, with a grid half of them."
+    )
     density_noise_std: float = flag(
         0.0, "Standard deviation of noise on the raw density while training.", at_least=0
     )

@@ -49,8 +49,8 @@ def keep_seen(grid: DensityGrid, renderer: SceneRenderer, rays: Rays) -> np.ndar
     """Empties the cells of a grid that pictures are the same without, and finds those they need.
 
     What no camera sees is left as it came out: fog that would keep the grid large and its cells
-    with it, and hide what is behind it from the sampler. What cameras see may lie between the
-    points that a survey asked.
+    with it, and hide what is behind it from the sampler. Where cameras see what lies between the
+    points that were asked the cells are occupied, for a finer grid to look into them.
 
     Args:
       grid: a coarse one.

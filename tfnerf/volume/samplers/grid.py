@@ -49,7 +49,7 @@ class Grid:
     even_share: float
     """Of the probability, spread over what is occupied and lit; from 0 to 1."""
     lindisp: bool = False
-    """Probes are spaced evenly in disparity instead of depth."""
+    """Probes are spaced evenly in the mean of depth and disparity instead of depth."""
     jitter: bool = True
     """Probes and samples are drawn at random within their intervals while training."""
     density_noise_std: float = 0.0
@@ -120,7 +120,10 @@ class Grid:
         if not self.lindisp:
             return begin + length * fractions
         ahead = length * (fractions - 0.5)
-        return ahead + tf.sqrt(ahead * ahead + begin * tf.maximum(end, 0.0))
+        product = begin * tf.maximum(end, 0.0)
+        root = tf.sqrt(ahead * ahead + product)
+        # Of the two forms of the solution the one that subtracts nothing.
+        return tf.where(ahead < 0, product / (root - ahead), ahead + root)
 
     @property
     def points_per_ray(self) -> int:
