@@ -178,6 +178,12 @@ def test_focal_lengths_of_pixels_that_are_not_square_are_in_doubt(capture: Path)
     assert "pixels that are not square, and tilted cameras; --lens=RADIAL" in doubt
 
 
+def test_a_capture_of_which_most_is_missing_is_in_doubt(capture: Path) -> None:
+    report = Report(**json.loads((capture / "report.json").read_text()))
+    (doubt,) = dataclasses.replace(report, num_images=80, num_registered=2).doubts
+    assert doubt.startswith("only 2 of 80 images registered")
+
+
 def test_a_complete_capture_is_not_overwritten(photographs: Path, capture: Path) -> None:
     before = (capture / "transforms.json").read_bytes()
     output = find_poses(photographs, capture, status=1)

@@ -62,6 +62,11 @@ class Report:
     def doubts(self) -> list[str]:
         """What people should know before they train on it."""
         doubts = []
+        if self.num_registered < self.num_images / 2:
+            doubts.append(
+                f"only {self.num_registered} of {self.num_images} images registered, and nothing "
+                "else can be learned than these show; more photographs in between help, and texture"
+            )
         if self.doubtful:
             doubts.append(
                 f"{len(self.doubtful)} images fit others that their poses contradict, as where a "
