@@ -64,8 +64,8 @@ class Report:
         doubts = []
         if self.num_registered < self.num_images / 2:
             doubts.append(
-                f"only {self.num_registered} of {self.num_images} images registered, and nothing "
-                "else can be learned than these show; more photographs in between help, and texture"
+                f"only {self.num_registered} of {self.num_images} images registered, and the scene "
+                "will be what these show; more photographs in between help, and things with texture"
             )
         if self.doubtful:
             doubts.append(
