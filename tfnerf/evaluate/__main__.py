@@ -36,15 +36,18 @@ _COMPARE = flags.DEFINE_list(
     "compare", [], "Instead: one table of these run folders, which were evaluated before."
 )
 _TABLE_FORMAT = flags.DEFINE_enum("table_format", "text", TABLE_FORMATS, "How to print the table.")
+_OF_ONE_RUN = (
+    *("world_depth", "right_halves"),
+    *("data_dir", "rays_per_chunk", "sampler", "num_samples"),
+)
+"""Flags that say how one is evaluated."""
 
 
 def main() -> None:
     """Evaluates a run, or compares runs that were evaluated."""
     if _COMPARE.value and flags.FLAGS.run_dir:
         raise UserError("--run_dir and --compare: expected one of them")
-    for name in (
-        *("world_depth", "right_halves", "data_dir", "rays_per_chunk", "sampler", "num_samples"),
-    ):
+    for name in _OF_ONE_RUN:
         if _COMPARE.value and flags.FLAGS[name].present:
             raise UserError(f"--{name}: runs of --compare were evaluated before")
     command_line.import_tensorflow()
@@ -69,8 +72,7 @@ def _evaluate() -> None:
     )
     print(result_table(run.config, evaluation, _TABLE_FORMAT.value))
     _log.info("%s", difference_note(run.config, evaluation))
-    folder = run.folder.eval / (_SPLIT.value + run.suffix)
-    _log.info("pictures and metrics.json: %s", folder)
+    _log.info("pictures and metrics.json: %s", run.eval_folder(_SPLIT.value))
 
 
 def _compare() -> None:

@@ -99,7 +99,7 @@ def evaluate_split(
         raise UserError(f"--split={split}: {scene.name} has no such views")
     if run.config.depends_on_conditions:
         _warn_of_unknown_views(run.scene_without_images(), views)
-    folder = run.folder.eval / (split + run.suffix)
+    folder = run.eval_folder(split)
     for part in ("", "depth", "error", *([WORLD_DEPTH] if world_depth else [])):
         make_folder(folder / part)
     with sole_writer(folder):

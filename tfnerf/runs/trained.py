@@ -93,9 +93,7 @@ class TrainedRun:
         if (sampler or own) == "hierarchical" and num_samples is not None:
             raise UserError(f"--num_samples={num_samples}: needs --sampler=grid")
         if sampler in (None, own):
-            if num_samples is None:
-                return self
-            if num_samples == self.config.rendering.num_samples:
+            if num_samples in (None, self.config.rendering.num_samples):
                 return self
             config = self.config.replaced(num_samples=num_samples)
             return dataclasses.replace(self, config=config, suffix=f"_{num_samples}_samples")
@@ -127,6 +125,10 @@ class TrainedRun:
         if self.folder.scene.is_file():
             return with_codes(read_record(self.folder.scene), self.model)
         return self.scene()
+
+    def eval_folder(self, split: str) -> Path:
+        """Where the views of a split are evaluated."""
+        return self.folder.eval / (split + self.suffix)
 
     def renderer(self, scene: Scene) -> SceneRenderer:
         """Renders rays and points of the scene."""

@@ -85,17 +85,7 @@ class Trainer:
         pixels: tf.Tensor | None = None,
     ):
         num_replicas = strategy.num_replicas_in_sync
-        if config.training.batch_size % num_replicas:
-            raise UserError(
-                f"--batch_size={config.training.batch_size}: expected a multiple of the "
-                f"{num_replicas} devices"
-            )
-        resolution = config.rendering.grid_resolution
-        if config.network.field == "mlp" and resolution > _MAX_ASKED_RESOLUTION:
-            raise UserError(
-                f"--grid_resolution={resolution}: expected at most {_MAX_ASKED_RESOLUTION} with "
-                "--field=mlp"
-            )
+        _check_trainable(config, num_replicas)
         self._scene = scene
         self._config = config
         self._strategy = strategy
@@ -124,16 +114,7 @@ class Trainer:
             config.rendering, self.renderer.sampler, self.model.final
         )
         self._rays_per_replica = self.rays_per_step // num_replicas
-        self._num_chunks = _smallest_divisor(
-            self._rays_per_replica, at_least=math.ceil(self._rays_per_replica / rays_per_chunk)
-        )
-        num_rays = self._rays_per_replica // self._num_chunks
-        if num_rays < min(rays_per_chunk, self._rays_per_replica) / _MUCH_LESS:
-            _log.warning(
-                "a batch of %d rays a device comes apart into equal chunks of %d rays only, where "
-                "%d fit, and takes long; give a --batch_size with more divisors",
-                *(self._rays_per_replica, num_rays, rays_per_chunk),
-            )
+        self._num_chunks = _num_chunks(self._rays_per_replica, rays_per_chunk)
         if uses_xla(config.rendering):
             # Only what is inside a replica compiles: XLA knows no reduction over CPU devices.
             self._loss_and_gradients = tf.function(
@@ -323,5 +304,28 @@ class Trainer:
         return statistics, gradients
 
 
-def _smallest_divisor(number: int, *, at_least: int) -> int:
-    return next(n for n in range(at_least, number + 1) if number % n == 0)
+def _check_trainable(config: Config, num_replicas: int) -> None:
+    batch_size, resolution = config.training.batch_size, config.rendering.grid_resolution
+    if batch_size % num_replicas:
+        raise UserError(
+            f"--batch_size={batch_size}: expected a multiple of the {num_replicas} devices"
+        )
+    if config.network.field == "mlp" and resolution > _MAX_ASKED_RESOLUTION:
+        raise UserError(
+            f"--grid_resolution={resolution}: expected at most {_MAX_ASKED_RESOLUTION} with "
+            "--field=mlp"
+        )
+
+
+def _num_chunks(num_rays: int, most: int) -> int:
+    """How few equal chunks of at most so many rays make up the rays of a replica."""
+    fewest = math.ceil(num_rays / most)
+    found = next(n for n in range(fewest, num_rays + 1) if num_rays % n == 0)
+    per_chunk = num_rays // found
+    if per_chunk < min(most, num_rays) / _MUCH_LESS:
+        _log.warning(
+            "a batch of %d rays a device comes apart into equal chunks of %d rays only, where %d "
+            "fit, and takes long; give a --batch_size with more divisors",
+            *(num_rays, per_chunk, most),
+        )
+    return found
