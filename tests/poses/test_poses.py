@@ -21,12 +21,14 @@ from commands import ROOT, run
 from PIL import Image
 from textured_room import HEIGHT, RADIUS, WIDTH, arc, photograph
 
+from tfnerf.geometry.paths import orbit_path
 from tfnerf.geometry.poses import transformed
 from tfnerf.images import write_video
 from tfnerf.poses.capture import Report
 from tfnerf.poses.doubts import doubtful_images
 from tfnerf.poses.photographs import _take_masks
 from tfnerf.scenes import Scene, load_scene
+from tfnerf.scenes.builtin import _Moment, _render
 from tfnerf.settings import SceneSettings
 
 pytestmark = pytest.mark.slow
@@ -250,10 +252,9 @@ def test_other_photographs_than_before_are_refused(photographs: Path, tmp_path: 
 def test_a_call_that_took_no_images_may_be_made_again_otherwise(
     photographs: Path, tmp_path: Path
 ) -> None:
-    write_video(tmp_path / "short.mp4", (photograph(pose) for pose in arc(5)), 30)
-    video, output = tmp_path / "short.mp4", tmp_path / "short"
-    refusal = find_poses(video, output, status=1)
-    assert "found 5 frames, expected at least --num_frames=100" in refusal
+    video, output = tmp_path / "walk.mp4", tmp_path / "walk"
+    video.write_bytes(b"of no kind")
+    assert "no video that can be read" in find_poses(video, output, status=1)
     (tmp_path / "masks").mkdir()
     Image.new("L", (2, 2)).save(tmp_path / "masks" / "IMG_0003.png")
     refusal = find_poses(photographs, output, f"--masks={tmp_path / 'masks'}", status=1)
@@ -305,6 +306,23 @@ def test_the_sharpest_frames_of_a_video_are_taken(tmp_path: Path) -> None:
         difference = scene.train.images[index].astype(float) - photograph(pose)
         assert np.sqrt((difference**2).mean()) < 12
     assert errors(world_poses(scene), arc(NUM_VIEWS))[0] < 0.5
+
+
+def on_white(rgba: np.ndarray) -> np.ndarray:
+    alpha = rgba[..., 3:] / 255
+    return np.rint(alpha * rgba[..., :3] + 255 * (1 - alpha)).astype(np.uint8)
+
+
+def test_all_frames_of_a_short_video_are_taken(tmp_path: Path) -> None:
+    """Of a part of an orbit of the built-in scene, whose solids are painted with patterns."""
+    settings = SceneSettings(dataset="builtin", builtin_patterns=True, builtin_size=256)
+    truth = orbit_path(80)[:20]
+    frames = (on_white(_render(pose, _Moment(), settings)) for pose in truth)
+    write_video(tmp_path / "orbit.mp4", frames, 30)
+    output = find_poses(tmp_path / "orbit.mp4", tmp_path / "orbit", "--lens=SIMPLE_PINHOLE")
+    assert "20 of 20 images registered" in output
+    angle, distance = errors(world_poses(scene_of(tmp_path / "orbit")), truth)
+    assert angle < 0.5 and distance < 0.01 * 4
 
 
 def test_photographs_are_upright_masked_and_of_one_size(photographs: Path, tmp_path: Path) -> None:

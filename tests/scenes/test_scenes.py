@@ -325,6 +325,37 @@ def test_builtin_highlights_move_with_the_camera() -> None:
     assert np.std(brightest) > 10
 
 
+def test_patterns_change_what_solids_are_painted_with_and_not_their_shape() -> None:
+    plain, patterned = (
+        load_scene(SceneSettings(dataset="builtin", builtin_patterns=on), ("val",)).splits["val"]
+        for on in (False, True)
+    )
+    np.testing.assert_array_equal(plain.images[..., 3], patterned.images[..., 3])
+    opaque = plain.images[..., 3] == 255
+    before, after = (views.images[opaque][:, :3].sum(-1) for views in (plain, patterned))
+    assert (after <= before).all() and 0.4 < (after < 0.8 * before).mean() < 0.8
+
+
+def test_patterns_move_with_their_solids() -> None:
+    """Where a solid was is as far from it then as the place is from it now."""
+    points = np.random.default_rng(0).uniform(-1, 1, [1000, 3])
+    for moved, still in zip(solids.solids_at(0.4), solids.solids_at(0)):
+        np.testing.assert_allclose(
+            moved.distance(points), still.distance(moved.at_rest(points)), atol=1e-12
+        )
+
+
+def test_builtin_views_of_another_size_show_the_same() -> None:
+    small, usual = (
+        load_scene(SceneSettings(dataset="builtin", builtin_size=size), ("val",)).splits["val"]
+        for size in (32, 64)
+    )
+    assert small.images.shape == (6, 32, 32, 4)
+    halved = usual.images.astype(float).reshape(6, 32, 2, 32, 2, 4).mean((2, 4))
+    assert np.abs(halved[..., 3] - small.images[..., 3]).mean() < 2
+    np.testing.assert_allclose(small.cameras.focal * 2, usual.cameras.focal)
+
+
 # Bad input.
 
 

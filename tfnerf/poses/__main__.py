@@ -29,7 +29,10 @@ _MASKS = flags.DEFINE_string(
     "on or measured.",
 )
 _NUM_FRAMES = flags.DEFINE_integer(
-    "num_frames", 100, "Frames taken from a video: the sharpest of as many parts.", lower_bound=3
+    "num_frames",
+    100,
+    "Frames taken from a video: the sharpest of as many parts; all of one that has fewer.",
+    lower_bound=3,
 )
 _LENS = flags.DEFINE_enum(
     "lens",

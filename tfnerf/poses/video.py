@@ -20,28 +20,25 @@ _MEASURED_WIDTH = 640
 _QUALITY = 97
 
 
-def write_sharpest_frames(path: Path, folder: Path, count: int) -> None:
+def write_sharpest_frames(path: Path, folder: Path, most: int) -> None:
     """Writes frames as JPEG, upright.
 
     Args:
       path: a video.
       folder: where to.
-      count: how many: the video is cut into as many parts, and each gives one.
+      most: how many: the video is cut into as many parts, and each gives one; all where there are
+        fewer.
 
     Raises:
-      UserError: it is no video, or shorter.
+      UserError: it is no video.
     """
     import av
 
     try:
         with av.open(str(path)) as container:
             total = _num_frames(container, path)
-        if total < count:
-            raise UserError(
-                f"--images={path}: found {total} frames, expected at least --num_frames={count}"
-            )
         with av.open(str(path)) as container:
-            _write_frames(container, folder, total, count)
+            _write_frames(container, folder, total, min(most, total))
     except av.FFmpegError as error:
         raise UserError(
             f"--images={path}: no video that can be read: {first_line(error)}"

@@ -4,8 +4,8 @@ A field of signed distances (negative inside) describes the solids; rays march a
 tracing, Hart 1996) and what they hit is lit by the Blinn-Phong model, whose highlights move with
 the camera, as only a network that knows the view direction can learn.
 
-If asked for the solids move, each view has a light of its own, which casts shadows, or each view
-has a tint and an exposure of its own.
+If asked for the solids move or have patterns, each view has a light of its own, which casts
+shadows, or each view has a tint and an exposure of its own.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import numpy as np
 from tfnerf.geometry.cameras import Cameras
 from tfnerf.geometry.poses import look_along
 from tfnerf.scenes.conditions import conditions_of
+from tfnerf.scenes.pattern import brightness_at
 from tfnerf.scenes.scene import Scene, Views
 from tfnerf.scenes.solids import Solid, normals_at, signed_distance, solids_at
 from tfnerf.settings import SceneSettings
 
-_SIZE = 64
-_FOCAL = 1.2 * _SIZE
+_FOCAL = 1.2
+"""Of the size of an image."""
 _DISTANCE = 4.0
 _NEAR, _FAR = 2.0, 6.0
 _SPLITS = ("train", "val", "test")
@@ -69,14 +70,14 @@ def _render_split(split: str, settings: SceneSettings) -> Views:
     count = len(views)
     poses = np.stack([_pose(view) for view in views])
     moments = _moments(settings, split, views)
-    images = np.stack(
-        [_render(pose, moment, settings.pixel_centers) for pose, moment in zip(poses, moments)]
-    )
+    images = np.stack([_render(pose, moment, settings) for pose, moment in zip(poses, moments)])
     said = {
         "time": [moment.time for moment in moments] if settings.builtin_motion else None,
         "light": [moment.light for moment in moments] if settings.builtin_lights else None,
     }
-    cameras = Cameras.pinhole(poses, _SIZE, _SIZE, _FOCAL, conditions_of(said, settings, "builtin"))
+    size = settings.builtin_size
+    conditions = conditions_of(said, settings, "builtin")
+    cameras = Cameras.pinhole(poses, size, size, _FOCAL * size, conditions)
     return Views(images, 255, cameras, tuple(f"{split}_{index:03d}" for index in range(count)))
 
 
@@ -145,20 +146,22 @@ def _on_sphere(
     return radius * np.array([across * np.cos(azimuth), across * np.sin(azimuth), height])
 
 
-def _render(pose: np.ndarray, moment: _Moment, pixel_centers: bool) -> np.ndarray:
+def _render(pose: np.ndarray, moment: _Moment, settings: SceneSettings) -> np.ndarray:
     """An image [H, W, 4] uint8, each pixel the average of several rays."""
-    side = _SIZE * _SAMPLES_PER_SIDE
+    size = settings.builtin_size
     # A pixel's colour belongs to where its ray passes: the middle of its samples.
-    shift = 0.5 if pixel_centers else 0.0
-    steps = (np.arange(side) + 0.5) / _SAMPLES_PER_SIDE - 0.5 + shift
+    shift = 0.5 if settings.pixel_centers else 0.0
+    steps = (np.arange(size * _SAMPLES_PER_SIDE) + 0.5) / _SAMPLES_PER_SIDE - 0.5 + shift
     column, row = np.meshgrid(steps, steps)
+    focal = _FOCAL * size
     plane = np.stack(
-        [(column - _SIZE / 2) / _FOCAL, -(row - _SIZE / 2) / _FOCAL, -np.ones_like(row)], -1
+        [(column - size / 2) / focal, -(row - size / 2) / focal, -np.ones_like(row)], -1
     )
     directions = plane.reshape(-1, 3) @ pose[:, :3].T
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    rgba = _trace(np.broadcast_to(pose[:, 3], directions.shape), directions, moment)
-    blocks = rgba.reshape(_SIZE, _SAMPLES_PER_SIDE, _SIZE, _SAMPLES_PER_SIDE, 4)
+    origins = np.broadcast_to(pose[:, 3], directions.shape)
+    rgba = _trace(origins, directions, moment, settings.builtin_patterns)
+    blocks = rgba.reshape(size, _SAMPLES_PER_SIDE, size, _SAMPLES_PER_SIDE, 4)
     premultiplied = blocks.mean((1, 3))
     alpha = premultiplied[..., 3:]
     rgb = premultiplied[..., :3] / np.maximum(alpha, 1e-6)
@@ -167,13 +170,16 @@ def _render(pose: np.ndarray, moment: _Moment, pixel_centers: bool) -> np.ndarra
     return np.rint(255 * np.concatenate([rgb, alpha], -1)).astype(np.uint8)
 
 
-def _trace(origins: np.ndarray, directions: np.ndarray, moment: _Moment) -> np.ndarray:
+def _trace(
+    origins: np.ndarray, directions: np.ndarray, moment: _Moment, patterned: bool
+) -> np.ndarray:
     """Rays [N, 3] with unit directions to premultiplied colours with alpha [N, 4]."""
     solids = solids_at(moment.time)
     depths, hit = _march(origins, directions, solids, _NEAR, _FAR)
     points = origins[hit] + depths[hit, np.newaxis] * directions[hit]
     rgba = np.zeros([len(origins), 4])
-    rgba[hit, :3] = _shade(points, directions[hit], solids, moment.light)
+    colors = _colors(points, solids, patterned)
+    rgba[hit, :3] = _shade(points, directions[hit], colors, solids, moment.light)
     rgba[hit, 3] = 1
     return rgba
 
@@ -198,15 +204,24 @@ def _march(
     return depths, np.flatnonzero(distances <= _HIT_DISTANCE)
 
 
+def _colors(points: np.ndarray, solids: Sequence[Solid], patterned: bool) -> np.ndarray:
+    """What the solids are painted with [N, 3] at points [N, 3] on them."""
+    nearest = np.argmin([solid.distance(points) for solid in solids], axis=0)
+    colors = np.array([solid.color for solid in solids])[nearest]
+    if patterned:
+        at_rest = np.stack([solid.at_rest(points) for solid in solids])
+        colors *= brightness_at(at_rest[nearest, np.arange(len(points))])[:, np.newaxis]
+    return colors
+
+
 def _shade(
     points: np.ndarray,
     directions: np.ndarray,
+    colors: np.ndarray,
     solids: Sequence[Solid],
     light: np.ndarray | None,
 ) -> np.ndarray:
     """Blinn-Phong shading [N, 3], 0 to 1: by the sun, or by a light that casts shadows."""
-    colors = np.array([solid.color for solid in solids])
-    colors = colors[np.argmin([solid.distance(points) for solid in solids], axis=0)]
     normals = normals_at(points, solids)
     to_light = np.broadcast_to(_SUN, points.shape) if light is None else light - points
     to_light = to_light / np.linalg.norm(to_light, axis=-1, keepdims=True)

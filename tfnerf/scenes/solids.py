@@ -13,12 +13,18 @@ _RISE = 0.55
 _NORMAL_STEP = 1e-3
 
 
+_Move = Callable[[np.ndarray], np.ndarray]
+"""Points [N, 3] to points [N, 3]."""
+
+
 class Solid(NamedTuple):
     """A thing in the scene."""
 
     distance: Callable[[np.ndarray], np.ndarray]
     """Points [N, 3] to signed distances [N], scene units."""
     color: tuple[float, float, float]
+    at_rest: _Move = lambda points: points
+    """From where points of it are to where they are at time 0."""
 
 
 def _sphere(center: Sequence[float], radius: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -58,13 +64,15 @@ def _cone(base: Sequence[float], radius: float, height: float) -> Callable:
     return distance
 
 
-def _turned(
-    distance: Callable[[np.ndarray], np.ndarray], center: Sequence[float], angle: float
-) -> Callable:
-    """A solid turned around an upright axis through its centre, by radians."""
+def _unturned(center: Sequence[float], angle: float) -> _Move:
+    """Back from a turn around an upright axis through a centre, by radians."""
     cos, sin = np.cos(angle), np.sin(angle)
     to_solid = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
-    return lambda p: distance((p - center) @ to_solid.T + center)
+    return lambda p: (p - center) @ to_solid.T + center
+
+
+def _lowered(height: float) -> _Move:
+    return lambda p: p - [0, 0, height]
 
 
 def solids_at(time: float) -> tuple[Solid, ...]:
@@ -75,14 +83,16 @@ def solids_at(time: float) -> tuple[Solid, ...]:
         ring rises; at 0 they stand as they do in the scene that does not move.
     """
     jump = 0.45 * (1 - np.cos(2 * np.pi * time)) / 2
+    rise = _RISE * time
     box = _box([0.5, 0.5, -0.05], [0.27, 0.27, 0.3], 0.06)
-    if time:  # else as it always was, to the last bit
-        box = _turned(box, [0.5, 0.5, -0.05], _TURN * time)
+    unturned = _unturned([0.5, 0.5, -0.05], _TURN * time)
+    # Without a turn as it always was, to the last bit.
+    turned = (lambda p: box(unturned(p))) if time else box
     return (
         Solid(_box([0, 0, -0.5], [1.05, 1.05, 0.06], 0.04), (0.75, 0.72, 0.66)),
-        Solid(_sphere([-0.45, 0.45, 0.0 + jump], 0.42), (0.85, 0.15, 0.12)),
-        Solid(box, (0.12, 0.4, 0.85)),
-        Solid(_torus([0.42, -0.45, -0.23 + _RISE * time], 0.36, 0.16), (0.95, 0.7, 0.1)),
+        Solid(_sphere([-0.45, 0.45, 0.0 + jump], 0.42), (0.85, 0.15, 0.12), _lowered(jump)),
+        Solid(turned, (0.12, 0.4, 0.85), unturned),
+        Solid(_torus([0.42, -0.45, -0.23 + rise], 0.36, 0.16), (0.95, 0.7, 0.1), _lowered(rise)),
         Solid(_cone([-0.5, -0.5, -0.41], 0.38, 0.95), (0.15, 0.65, 0.3)),
     )
 

@@ -93,6 +93,15 @@ class SceneSettings(Checked):
     builtin_tints: bool = flag(
         False, "Each view has a tint and an exposure of its own.", only_for=_BUILTIN
     )
+    builtin_patterns: bool = flag(
+        False,
+        "The solids are painted with patterns, by which tfnerf.poses finds where a video of them "
+        "was taken from.",
+        only_for=_BUILTIN,
+    )
+    builtin_size: int = flag(
+        64, "Height and width of the views, pixels.", at_least=1, only_for=_BUILTIN
+    )
     builtin_views: int | None = flag(
         None,
         "Training views; default: 60, or 120 where no two show the same.",
