@@ -233,3 +233,21 @@ def test_only_pictures_do_without_colours_that_do_not_show() -> None:
     assert sampler(rays, draws_of(4, sampler)).faint is None
     # Training without jitter looks like a picture.
     assert sampler_of(ball(), jitter=False)(rays, Draws()).faint is None
+
+
+def test_rays_through_next_to_nothing_get_a_third_of_the_samples() -> None:
+    """Which stand for all of what is occupied there."""
+    rays = rays_at(np.linspace(-0.5, 0.5, 4))
+    for density, share in ((200.0, 1.0), (0.005, 6 / 16)):
+        spared, whole = (
+            sampler_of(ball(density), jitter=on)(rays, Draws()) for on in (True, False)
+        )
+        assert whole.live is None and spared.live is not None
+        live = tf.cast(spared.live, tf.float32)
+        np.testing.assert_allclose(tf.reduce_mean(live, -1), [share] * 4)
+        np.testing.assert_allclose(
+            tf.reduce_sum(live * spared.intervals, -1),
+            tf.reduce_sum(whole.intervals, -1),
+            rtol=1e-5,
+        )
+        np.testing.assert_array_equal(spared.depths, whole.depths)
