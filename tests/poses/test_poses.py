@@ -377,7 +377,10 @@ def test_photographs_are_upright_masked_and_of_one_size(photographs: Path, tmp_p
         (["--images={empty}", "--output={out}"], "found no photographs in this folder"),
         (["--images={photos}", "--output={photos}"], "not empty, expected a new folder"),
         (["--images={photos}", "--output={out}", "--masks=nowhere"], "--masks=nowhere: no such"),
-        (["--images={photos}/IMG_0001.jpg", "--output={out}"], "found 1 images that can be used, expected at least 3"),
+        (
+            ["--images={photos}/IMG_0001.jpg", "--output={out}"],
+            "found 1 images that can be used, expected at least 3",
+        ),
         (["--images={text}", "--output={out}"], "no video that can be read"),
     ],
 )
