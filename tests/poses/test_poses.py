@@ -29,6 +29,7 @@ from tfnerf.poses.doubts import doubtful_images
 from tfnerf.poses.photographs import _take_masks
 from tfnerf.scenes import Scene, load_scene
 from tfnerf.scenes.builtin import _Moment, _render
+from tfnerf.scenes.scene import to_colors
 from tfnerf.settings import SceneSettings
 
 pytestmark = pytest.mark.slow
@@ -308,17 +309,13 @@ def test_the_sharpest_frames_of_a_video_are_taken(tmp_path: Path) -> None:
     assert errors(world_poses(scene), arc(NUM_VIEWS))[0] < 0.5
 
 
-def on_white(rgba: np.ndarray) -> np.ndarray:
-    alpha = rgba[..., 3:] / 255
-    return np.rint(alpha * rgba[..., :3] + 255 * (1 - alpha)).astype(np.uint8)
-
-
 def test_all_frames_of_a_short_video_are_taken(tmp_path: Path) -> None:
     """Of a part of an orbit of the built-in scene, whose solids are painted with patterns."""
     settings = SceneSettings(dataset="builtin", builtin_patterns=True, builtin_size=256)
     truth = orbit_path(80)[:20]
-    frames = (on_white(_render(pose, _Moment(), settings)) for pose in truth)
-    write_video(tmp_path / "orbit.mp4", frames, 30)
+    views = (_render(pose, _Moment(), settings) for pose in truth)
+    frames = (to_colors(view, 255, white_background=True).numpy() for view in views)
+    write_video(tmp_path / "orbit.mp4", (np.rint(255 * f).astype(np.uint8) for f in frames), 30)
     output = find_poses(tmp_path / "orbit.mp4", tmp_path / "orbit", "--lens=SIMPLE_PINHOLE")
     assert "20 of 20 images registered" in output
     angle, distance = errors(world_poses(scene_of(tmp_path / "orbit")), truth)
