@@ -22,6 +22,7 @@ NUM_STEPS = 300
 """So many that a run can be disturbed before it ends, on a fast machine too."""
 SHORT = (
     "--dataset=builtin",
+    "--builtin_size=32",
     "--white_background",
     "--batch_size=64",
     "--log_every=10",
@@ -228,7 +229,8 @@ def test_other_flags_are_refused_and_change_nothing(uninterrupted: Path) -> None
     ],
 )
 def test_mistakes_end_in_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
-    output = finish(start(tmp_path / "runs", *arguments), 1)
+    settings = tuple(flag for flag in SMALL if not flag.startswith("--builtin"))
+    output = finish(start(tmp_path / "runs", *arguments, settings=settings), 1)
     assert message in output
     assert len(output.splitlines()) == 1, output
     assert not (tmp_path / "runs").exists()
@@ -237,7 +239,7 @@ def test_mistakes_end_in_one_line(tmp_path: Path, arguments: list[str], message:
 def test_a_first_start_that_fails_does_not_bind_the_next(tmp_path: Path) -> None:
     arguments = (tmp_path, "--experiment=run", "--num_steps=20", "--batching=one_image")
     output = finish(start(*arguments, "--batch_size=999999"), 1)
-    assert "error: --batch_size=999999: expected at most the 4096 pixels" in output
+    assert "error: --batch_size=999999: expected at most the 1024 pixels" in output
     finish(start(*arguments, "--batch_size=32"))
     output = finish(start(*arguments, "--batch_size=32", "--num_steps=10"), 1)
     assert "--num_steps=10: the run in" in output and "has done 20 steps" in output

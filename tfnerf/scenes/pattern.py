@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 _CELLS = 32
 """Of the volume of random numbers that fills space, along each side."""
@@ -15,6 +14,8 @@ _DARKEST = 0.3
 
 def brightness_at(points: np.ndarray) -> np.ndarray:
     """What colours at points [N, 3] are multiplied with: [N], mostly near 0.3 or near 1."""
+    from scipy import ndimage
+
     volume = np.random.default_rng(0).normal(size=[_CELLS] * 3)
     noise = sum(
         ndimage.map_coordinates(volume, points.T / size + shift, order=1, mode="grid-wrap")

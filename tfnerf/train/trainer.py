@@ -100,7 +100,8 @@ class Trainer:
         self._knows_empty = bool(refined)
         if self.model.grid is not None:
             compute_exactly()
-            self.model.place(scene_box(scene))
+            if step == 0:  # later on the box is restored, or that of the trainer before is shrunk
+                self.model.place(scene_box(scene))
         self.renderer = SceneRenderer.of(scene, self.model, config.rendering)
         self._batches = TrainingBatches(scene, self.renderer.sampler, config, step, pixels)
         self.rays_per_step = self._batches.size
