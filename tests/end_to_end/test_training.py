@@ -229,6 +229,7 @@ def test_other_flags_are_refused_and_change_nothing(uninterrupted: Path) -> None
     ],
 )
 def test_mistakes_end_in_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    # Scenes of files refuse flags of the built-in one before anything else is looked at.
     settings = tuple(flag for flag in SMALL if not flag.startswith("--builtin"))
     output = finish(start(tmp_path / "runs", *arguments, settings=settings), 1)
     assert message in output
